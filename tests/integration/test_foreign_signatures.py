@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from typing import Any
 
 import msgspec
@@ -115,6 +116,8 @@ async def test_a_generated_secret_spells_a_key(start: Start) -> None:
         assert (await test(rescind, made["id"]))["ok"], form
         rotated = await rescind.ask("POST", f"/v1/endpoints/{made['id']}/rotate", {})
         assert rotated.json["secret"] != made["secret"]
+        for secret in (made["secret"], rotated.json["secret"]) if form == "base64" else ():
+            assert len(b64decode(secret)) == 32
         assert (await test(rescind, made["id"]))["ok"], form
     wrong = await rescind.ask("POST", f"/v1/endpoints/{made['id']}/rotate", {"secret": "not base64"})
     assert "is not base64" in wrong.problem(422, "invalid-request")["detail"]

@@ -42,7 +42,7 @@ def read_timestamp(value: str, where: str, form: TimestampFormat) -> float:
         time = datetime.fromisoformat(value) if len(value) <= _ISO_CHARS_MAX else None
         if time is not None and time.tzinfo is not None:
             return time.timestamp()
-    except (ValueError, OverflowError):
+    except ValueError:
         pass
     raise VerificationError(f"{where} holds no ISO 8601 time with an offset")
 

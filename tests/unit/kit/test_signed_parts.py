@@ -19,7 +19,7 @@ JSON = b'{"id": "o-1", "n": 1130, "price": 10.50, "on": true, "off": false, "non
 
 
 def message(text: str, body: bytes = JSON, **more: Any) -> bytes:
-    headers = CIMultiDict({"X-Id": " id-7 ", "X-Raw": "\udcff"})
+    headers = CIMultiDict({"X-Id": " id-7 ", "X-Raw": "\udcff", "X-Bad": "\ud800"})
     request = InboundRequest(headers, {}, body, url=more.pop("url", URL))
     return signed_parts(text).message(request, **more)
 
@@ -82,6 +82,7 @@ def test_a_request_that_lacks_what_is_signed_is_refused() -> None:
         ("{json:id}", b'{"id": {"a": 1}}', "id is signed, and holds no text, number or boolean"),
         ("{json:id}", b'{"id": []}', "holds no text"),
         ("{json:id}", b'{"id": ' + b"9" * 10_000 + b"}", "is no JSON"),
+        ("{header:X-Bad}{body}", JSON, "characters that are no text"),
         ("{header:X-None}{body}", JSON, "the header X-None is missing"),
         ("{form}", b"&" * FORM_FIELDS_MAX, "its form has more than"),
         ("{form}", b"%" * (FORM_ESCAPES_MAX + 1), "its form has more than"),
