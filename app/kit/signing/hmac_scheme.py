@@ -13,7 +13,7 @@ from typing import Literal
 
 from app.contract import InboundRequest, VerificationError, VerifyOptions
 from app.kit.signing.items import items_of, read_items_path, signature_of
-from app.kit.signing.parts import BODY_PLACES, path_keys, read_document, signed_parts
+from app.kit.signing.parts import BODY_PLACES, header_names, path_keys, read_document, signed_parts
 from app.kit.signing.proof import (
     TOLERANCE_S,
     TimestampFormat,
@@ -128,11 +128,21 @@ def hmac_fault(options: VerifyOptions) -> tuple[str, str] | None:
         for name in ("tolerance_s", "timestamp_format"):
             if name in options.model_fields_set and getattr(options, name) is not None:
                 return name, "without timestamp_header there is no time to compare: name it, or leave this out"
+    elif options.signed is not None and not _signs_time(options.signed, options.timestamp_header):
+        return (
+            "timestamp_header",
+            "signed has no {timestamp}, so that anybody can change the time: add it, or omit this",
+        )
     if len(keys_of(options, options.key)) < len(secrets_of(options)):
         return "secrets", f"key is {options.key}, and a secret is not {options.key}: correct it, or leave key out"
     if options.signature is None:
         return ("signature", "say where in one item its signature stands") if options.items is not None else None
     return _items_fault(options, options.signature)
+
+
+def _signs_time(signed: str, header: str) -> bool:
+    named = {name.lower() for name in header_names(signed)}
+    return "timestamp" in signed_parts(signed).places or header.lower() in named
 
 
 def _items_fault(options: VerifyOptions, signature: str) -> tuple[str, str] | None:

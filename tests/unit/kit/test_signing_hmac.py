@@ -251,6 +251,8 @@ def test_what_is_signed_must_hold_something_of_the_body() -> None:
             options(signed=signed, timestamp_header="X-Time")
     for signed in ("{body}", "{form}", "{sha256}", "{crc32}", "{json:id}"):
         assert fault(signed=signed) == ("", "")
+    for signed in ("{header:x-time}{body}", "{timestamp}{body}"):
+        assert fault(signed=signed, timestamp_header="X-Time") == ("", "")
 
 
 def test_options_with_which_nothing_verifies_are_named() -> None:
@@ -259,6 +261,7 @@ def test_options_with_which_nothing_verifies_are_named() -> None:
         ("signed", "more than once", {"signed": "{body}{body}"}),
         ("timestamp_format", "without timestamp_header", {"timestamp_format": "iso8601"}),
         ("tolerance_s", "without timestamp_header", {"tolerance_s": 5}),
+        ("timestamp_header", "anybody can change the time", {"timestamp_header": "X-Time", "signed": "{body}"}),
         ("signature", "say where in one item", {"items": "items", "signed": "{json:id}"}),
         ("header", "stands in the body", {**ITEMS, "header": "X-Signature"}),
         ("signature", "no path", {**ITEMS, "signature": "a..b"}),
