@@ -47,6 +47,7 @@ from app.workers.deliveries.send import Sender
 from app.workers.duties import UPKEEP, Duties
 from app.workers.endpoint_watch import EndpointWatch
 from app.workers.indexer import Indexer
+from app.workers.key_ring import KeyRing
 from app.workers.lane_status import LaneStatus
 from app.workers.lane_tools import Tools
 from app.workers.log_feed import LogFeed
@@ -133,6 +134,7 @@ class Node:
         )
         self._session, self._outgoing = session, outgoing
         self.confirmations = Confirmations(outgoing)
+        self.key_ring = KeyRing(lambda: OutgoingHttp(settings.allow_networks))
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.duties = self._make_duties(Tools(store, self.ledger, session, redactor, self.ids, self.vault))
         self.lanes = self.duties.lanes
@@ -197,6 +199,7 @@ class Node:
         node._spawn("loop lag", measure_lag())
         node._spawn("ledger", node.ledger.run())
         node._spawn("lease", node.ownership.beat())
+        node._spawn("key ring", node.key_ring.run(node.config.endpoints.values()))
         node._spawn("delivery results", node.deliveries.record())
         tell("Recording the calls that the last process left")
         try:
@@ -316,6 +319,7 @@ class Node:
 
     def _configured(self) -> None:
         self.duties.update()
+        self.key_ring.follow(self.config.endpoints.values())
         self.ownership.wake()
 
     def _woken(self) -> None:

@@ -21,7 +21,7 @@ from app.core.outbound.routing import Filter, Router
 from app.core.policy.expression import InvalidPolicy
 from app.core.policy.model import Mode, Policy
 from app.core.unit_of_work import AccountView
-from app.kit.signing import OPTIONS, PROOF_IN_HEADERS, unheeded
+from app.kit.signing import OPTIONS, PROOF_IN_HEADERS, is_keyless, unheeded
 from app.runtime.redaction import Redactor
 
 Spec = AccountSpec | EndpointSpec | PolicySpec | SubscriptionSpec
@@ -380,6 +380,8 @@ def _verify_of(spec: EndpointSpec, account: Account) -> VerifyOptions:
     secret = getattr(account.config, name) if name is not None and verify.scheme == "handler" else None
     if not verify.secrets and secret is not None:
         verify = verify.model_copy(update={"secrets": (secret,)})
+    if not verify.secrets and is_keyless(verify):
+        return verify
     if not verify.secrets or not all(secret.get_secret_value() for secret in verify.secrets):
         other = f", or set config.{name} of account {account.spec.id}" if name and verify.scheme == "handler" else ""
         text = f"must name at least one secret, none empty{other}"

@@ -11,8 +11,9 @@ from app.config.faults import Fault, InvalidResourceError
 from app.config.models import RetiredSecret, retire
 from app.config.resolve import Body, Endpoint
 from app.config.subscriptions import make_secret
-from app.kit.setup import issued_by_provider
+from app.kit.setup import KEPT_BY_SENDER, issued_by_provider
 from app.kit.sign import PUBLIC_KEY
+from app.kit.signing import is_keyless
 
 RETIRED = "retired_secrets"
 OVERLAP_H, OVERLAP_H_MAX = 24.0, 30 * 24.0
@@ -44,7 +45,11 @@ def rotated(endpoint: Endpoint, body: Body, secret: str, overlap_h: float, now: 
 def require_rotatable(endpoint: Endpoint) -> None:
     """Raise `InvalidResourceError` if only the provider can make a new secret, and tell what to do."""
     handler = endpoint.account.handler
-    if all(value.get_secret_value().startswith(PUBLIC_KEY) for value in endpoint.verify.secrets):
+    if is_keyless(endpoint.verify):
+        text = "its keys are the source's, which publishes new ones by itself: there is nothing to rotate here"
+        raise InvalidResourceError([Fault("endpoints", endpoint.spec.id, ("secret",), text)])
+    given = [value.get_secret_value() for value in endpoint.verify.secrets]
+    if endpoint.verify.scheme in KEPT_BY_SENDER or all(secret.startswith(PUBLIC_KEY) for secret in given):
         text = "the sender alone has the private key: have it make a new pair, and give the public key as `secret`"
         raise InvalidResourceError([Fault("endpoints", endpoint.spec.id, ("secret",), text)])
     if not issued_by_provider(handler, endpoint.verify):

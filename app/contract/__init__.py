@@ -59,6 +59,7 @@ from app.contract.outbound import (
     RegistrationFailed,
     RegistrationWithSecret,
 )
+from app.contract.published_keys import KeyRef, KeySource, KeyUnavailable, PublishedKeys
 from app.contract.setup import Setup, SetupField
 from app.contract.zones import zone_of
 
@@ -83,6 +84,9 @@ __all__ = [
     "Ignored",
     "InboundRequest",
     "InvalidCancel",
+    "KeyRef",
+    "KeySource",
+    "KeyUnavailable",
     "Limits",
     "MalformedPayload",
     "OpenEnum",
@@ -92,6 +96,7 @@ __all__ = [
     "Phase",
     "PostHandshakes",
     "ProbeUnavailable",
+    "PublishedKeys",
     "Registration",
     "RegistrationFailed",
     "RegistrationWithSecret",

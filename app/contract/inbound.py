@@ -11,6 +11,7 @@ from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from app.contract.knowledge import Facts
+from app.contract.published_keys import KeySource, PublishedKeys
 
 
 class InboundRequest(Struct, frozen=True):
@@ -25,20 +26,34 @@ class InboundRequest(Struct, frozen=True):
     """`RESCIND_PUBLIC_URL`, the path and the query as they were sent: some senders sign it. "" for a stored receipt."""
     proven: bool = False
     """Whether `verify` accepted it; only for `Handler.handshake`."""
+    keys: PublishedKeys | None = None
+    """Public keys that sources publish; None where no server runs."""
 
 
+_HMAC_ALGORITHMS = ("sha1", "sha256", "sha512")
 _OF_BODY = re.compile(r"\{(?:body|form|sha256|crc32|json:[^{}]+)\}")
 
 
 class VerifyOptions(BaseModel):
     """How an endpoint authenticates its requests; `scheme: handler` is the provider's own way.
 
-    The other schemes are `app.kit.signing`'s and serve any provider. What only `hmac` and `basic` take says so.
+    The other schemes are `app.kit.signing`'s and serve any provider. What only some of them take says so.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    scheme: Literal["handler", "token", "basic", "hmac", "standard_webhooks", "github", "stripe", "shopify"] = "handler"
+    scheme: Literal[
+        "handler",
+        "token",
+        "basic",
+        "hmac",
+        "standard_webhooks",
+        "github",
+        "stripe",
+        "shopify",
+        "public_key",
+        "sns",
+    ] = "handler"
     secrets: tuple[SecretStr, ...] = ()
     """All are accepted: add the new one, wait until the provider uses it, drop the old one. None: with the scheme
     `handler` the secret in the account's config counts, where the provider has one there."""
@@ -47,30 +62,49 @@ class VerifyOptions(BaseModel):
     tolerance_s: float | None = Field(None, ge=0, allow_inf_nan=False)
     """How far a signed time may be from now; None takes the scheme's own."""
     timestamp_header: str | None = None
-    """`hmac`: the header with the time that is signed, where one is."""
+    """`hmac`, `public_key`: the header with the time that is signed, where one is."""
     timestamp_format: Literal["unix", "unix_ms", "iso8601"] = "unix"
-    """`hmac`: how that time is spelled: unix time in seconds or milliseconds, or ISO 8601 with an offset."""
+    """How that time is spelled: unix time in seconds or milliseconds, or ISO 8601 with an offset."""
     signed: str | None = Field(None, max_length=2000)
-    """`hmac`: what is signed, made of `{body}`, `{form}` (its form fields, sorted by name, names and values joined),
-    `{json:KEY.KEY}` (one value of its JSON), `{sha256}` and `{crc32}` (digests of it), `{timestamp}`, `{url}` (under
-    `RESCIND_PUBLIC_URL`), `{method}` and `{header:NAME}`; by default the body, after the timestamp and a full stop
-    where there is one. With `{json:…}` nothing but those values is proven."""
-    algorithm: Literal["sha1", "sha256", "sha512"] = "sha256"
-    """`hmac`: the digest of the HMAC."""
+    """`hmac`, `public_key`: what is signed, made of `{body}`, `{form}` (its form fields, sorted by name, names and
+    values joined), `{json:KEY.KEY}` (one value of its JSON), `{sha256}` and `{crc32}` (digests of it), `{timestamp}`,
+    `{url}` (under `RESCIND_PUBLIC_URL`), `{method}` and `{header:NAME}`; by default the body, after the timestamp and a
+    full stop where there is one. With `{json:…}` nothing but those values is proven."""
+    algorithm: Literal[
+        "sha1",
+        "sha256",
+        "sha512",
+        "ecdsa-sha1",
+        "ecdsa-sha256",
+        "ecdsa-sha512",
+        "rsa-sha1",
+        "rsa-sha256",
+        "rsa-sha512",
+        "rsa-pss-sha256",
+        "ed25519",
+    ] = "sha256"
+    """`hmac`: the digest of the HMAC: sha1, sha256 or sha512. `public_key`: one of the others, which must be named."""
     key: Literal["text", "hex", "base64"] = "text"
     """`hmac`: how the secret spells the key: the secret itself is the key, or it is written in hex or base64."""
     encoding: Literal["hex", "base64"] = "hex"
-    """`hmac`: how the signature is written."""
+    """`hmac`, `public_key`: how the signature is written; `public_key`: base64, unless this says otherwise."""
     prefix: str = ""
-    """`hmac`: what stands before the signature in its header (`sha256=`)."""
+    """`hmac`, `public_key`: what stands before the signature in its header (`sha256=`)."""
     signature: str | None = Field(None, max_length=200)
     """`hmac`: where the signature stands in the JSON body, or in each of its items (`additionalData.hmacSignature`);
-    by default in the header."""
+    by default in the header. `public_key`: `{header:NAME:KEY}` (a header that is base64 of JSON) or `{json:KEY.KEY}`
+    (the body), if it is not a whole header."""
     items: str | None = Field(None, max_length=200)
     """`hmac`: where the list of items stands, each of which is signed by itself: `KEY.KEY`, and after `[].` what wraps
     an item (`notificationItems[].NotificationRequestItem`). `{json:…}` and `signature` begin at the item."""
     username: str = ""
     """`basic`: the user; the secret is the password."""
+    key_id: str | None = Field(None, max_length=200)
+    """`public_key`: where the key id stands (`{header:NAME}`, `{header:NAME:KEY}`, `{json:KEY}`), or a fixed one."""
+    keys: KeySource | None = None
+    """`public_key`: where the source publishes its keys; without it they are in `secrets`, in PEM or base64 DER."""
+    topics: tuple[str, ...] = Field((), max_length=100)
+    """`sns`: ARNs of the topics that may send here. Amazon signs for all of its customers alike."""
 
     @model_validator(mode="after")
     def _check_signed(self) -> Self:
@@ -80,8 +114,11 @@ class VerifyOptions(BaseModel):
                 "signed must hold {body}, {form}, {sha256}, {crc32} or {json:KEY}: else the signature proves nothing "
                 "of what was sent"
             )
-        if self.scheme == "hmac" and "{timestamp}" in (signed or "") and self.timestamp_header is None:
+        takes_time = self.scheme in ("hmac", "public_key")
+        if takes_time and "{timestamp}" in (signed or "") and self.timestamp_header is None:
             raise ValueError("signed holds {timestamp}: say in timestamp_header where it stands")
+        if self.scheme == "hmac" and self.algorithm not in _HMAC_ALGORITHMS:
+            raise ValueError(f"the algorithm of hmac is {', '.join(_HMAC_ALGORITHMS)}: the others are for public_key")
         return self
 
 

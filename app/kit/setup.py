@@ -11,7 +11,9 @@ from urllib.parse import quote
 from app.contract import Handler, Setup, SetupField, VerifyOptions
 from app.kit.signing import QUERY_TOKEN, scheme_of
 
-ISSUED_BY_SENDER = frozenset({"stripe", "shopify"})
+KEPT_BY_SENDER = frozenset({"public_key", "sns"})
+"""Schemes whose private key the sender alone has; the endpoint has at most a public one."""
+ISSUED_BY_SENDER = frozenset({"stripe", "shopify"}) | KEPT_BY_SENDER
 """Schemes whose secret the sender issues: nobody can give it one."""
 URL_UNKNOWN = (
     "The signature holds the URL that was called, which the server does not know: until RESCIND_PUBLIC_URL is set "
@@ -100,6 +102,20 @@ def _stripe(url: str, _options: VerifyOptions) -> Setup:
     return Setup("In Stripe's Workbench, Webhooks, Add destination.", (SetupField("Endpoint URL", url),), (note,))
 
 
+def _public_key(url: str, options: VerifyOptions) -> Setup:
+    where = "in verify.secrets" if options.keys is None else "from where verify.keys says"
+    note = f"The source signs by {options.algorithm} with a key that it alone has; its public key is taken {where}."
+    return Setup(WHERE, (SetupField("URL", url),), (note,))
+
+
+def _sns(url: str, options: VerifyOptions) -> Setup:
+    fields = (SetupField("Protocol", "HTTPS"), SetupField("Endpoint", url))
+    note = f"Only messages of these topics are accepted: {', '.join(options.topics)}."
+    return Setup(
+        "In Amazon SNS, Topics, the topic, Create subscription; without raw message delivery.", fields, (note,)
+    )
+
+
 def _shopify(url: str, _options: VerifyOptions) -> Setup:
     note = "Shopify signs with the app's client secret, or with the key under Notifications, Webhooks: enter that here."
     fields = (SetupField("URL", url), SetupField("Format", "JSON"))
@@ -113,4 +129,6 @@ _SCHEMES: dict[str, Callable[[str, VerifyOptions], Setup]] = {
     "github": _github,
     "stripe": _stripe,
     "shopify": _shopify,
+    "public_key": _public_key,
+    "sns": _sns,
 }

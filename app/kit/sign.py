@@ -165,6 +165,12 @@ def _sign_stripe(webhook: HttpRequest, options: VerifyOptions, now: datetime) ->
     return _with_headers(webhook, {options.header or "Stripe-Signature": f"t={timestamp},v1={digest}"})
 
 
+def _sign_by_key(_webhook: HttpRequest, options: VerifyOptions, _now: datetime) -> HttpRequest:
+    raise CannotSign(
+        f"the scheme {options.scheme} verifies by a public key: the source alone has the private key that signs"
+    )
+
+
 def _key(options: VerifyOptions) -> bytes:
     return secrets_of(options)[0]
 
@@ -183,4 +189,6 @@ _SCHEMES: dict[str, Callable[[HttpRequest, VerifyOptions, datetime], HttpRequest
     "github": partial(sign_hmac, HmacScheme("X-Hub-Signature-256", prefix="sha256=")),
     "stripe": _sign_stripe,
     "shopify": partial(sign_hmac, HmacScheme("X-Shopify-Hmac-SHA256", encoding="base64")),
+    "public_key": _sign_by_key,
+    "sns": _sign_by_key,
 }

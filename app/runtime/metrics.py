@@ -83,6 +83,12 @@ CONFIRMATIONS = Counter(
     "rescind_webhook_confirmations", "Subscriptions that senders asked to have confirmed.", ["endpoint", "result"]
 )
 RETIRED = Counter("rescind_webhooks_retired_secret", "Webhook requests that only a former secret proved.", ["endpoint"])
+KEY_FETCHES = Counter(
+    "rescind_key_ring_fetches",
+    "Fetches of public keys of sources; outcome: fetched, refused (no such key, or not one to accept) or failed.",
+    ["outcome"],
+)
+KEY_DOCUMENTS = Gauge("rescind_key_ring_documents", "Key sets, certificates and keys of sources that are at hand.")
 ENDPOINTS_DOWN = Gauge(
     "rescind_endpoint_down",
     "1 for each endpoint that gets no webhooks; cause: silent (none comes) or failing (all are refused).",

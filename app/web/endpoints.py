@@ -17,7 +17,7 @@ from app.config.resolve import Endpoint, Resolved
 from app.config.rotation import OVERLAP_H, OVERLAP_H_MAX, make_webhook_secret, require_rotatable, rotated
 from app.config.scope import Scope
 from app.contract import Setup, SetupField
-from app.kit.setup import URL_UNKNOWN, issued_by_provider, setup_of
+from app.kit.setup import KEPT_BY_SENDER, URL_UNKNOWN, issued_by_provider, setup_of
 from app.kit.signing import signs_url
 from app.node import Node
 from app.store import StoredResponse
@@ -264,6 +264,8 @@ def _with_defaults(node: Node, given: ResourceDict) -> tuple[ResourceDict, str |
     scheme = str(verify.get("scheme", "handler"))
     name = account.config.webhooks_signed_by
     if scheme == "handler" and name is not None and getattr(account.config, name) is not None:
+        return body, None
+    if scheme in KEPT_BY_SENDER:
         return body, None
     generated = make_webhook_secret(scheme, str(verify.get("key", "text")))
     body["verify"] = {**verify, "secrets": [generated]}

@@ -19,7 +19,7 @@ from app.config.resolve import Account, Endpoint
 from app.config.secrets import Vault
 from app.config.settings import Settings
 from app.config.store import ConfigStore
-from app.contract import InboundRequest, Source, VerificationError
+from app.contract import InboundRequest, KeyUnavailable, Source, VerificationError
 from app.core.commands import RecordEvents
 from app.core.event import internal_event
 from app.core.event_types import OPENING_UNREADABLE, OpeningUnreadable, TimesWithoutOffset
@@ -42,12 +42,14 @@ from app.web.rate_limits import RateLimits
 from app.web.received import redacted
 from app.web.requests import with_problems
 from app.web.verification import verify
+from app.workers.key_ring import KeyRing
 from app.workers.sample_sender import TEST_HEADER, is_mark
 from app.workers.traffic import Traffic
 
 WEBHOOKS = "/webhooks/"
 """What the path of every endpoint begins with; its id follows."""
 UNAUTHENTIC_LOG_S = 10.0
+KEY_RETRY_AFTER = {"Retry-After": "10"}
 _CAUSES = {
     Kind.NOT_FOUND: "disabled",
     Kind.WRONG_ADDRESS: "wrong_address",
@@ -77,6 +79,7 @@ class Ingest:
         limits: RateLimits,
         handshakes: Handshakes,
         settings: Settings,
+        key_ring: KeyRing,
     ) -> None:
         self._config, self._store, self._ledger, self._vault = config, store, ledger, vault
         self._traffic, self._ids, self._bodies, self._limits = traffic, ids, bodies, limits
@@ -86,6 +89,7 @@ class Ingest:
             settings.trusted_proxies,
             settings.public_url.rstrip("/"),
         )
+        self._key_ring = key_ring
         self._unauthentic_log = LogLimiter(UNAUTHENTIC_LOG_S)
         self._noted: set[tuple[str, str, int]] = set()
         """Notices that the log has already: (account, type of the notice, version of the account)."""
@@ -166,7 +170,8 @@ class Ingest:
             self._verify(endpoint, InboundRequest(request.headers, query, b"", url=url), datetime.now(UTC))
         body = await self._bodies.read(request)
         try:
-            inbound = InboundRequest(request.headers, query, body, url=url)
+            keys = self._key_ring.of(endpoint.spec.id)
+            inbound = InboundRequest(request.headers, query, body, url=url, keys=keys)
             if unproven:
                 handshake = await self._handshakes.try_post(endpoint, request, inbound, proven=False)
                 if handshake is not None:
@@ -270,6 +275,10 @@ class Ingest:
     def _verify(self, endpoint: Endpoint, inbound: InboundRequest, now: datetime) -> None:
         try:
             retired_until = verify(endpoint, inbound, now)
+        except KeyUnavailable as missing:
+            self._key_ring.want(endpoint.spec.id, missing.ref)
+            # 503, and no refusal: nobody knows yet whether the request is authentic.
+            raise Problem(Kind.BUSY, f"{missing}.", headers=KEY_RETRY_AFTER, cause="key_unavailable") from missing
         except Exception as error:
             metrics.UNAUTHENTIC.labels(endpoint.spec.id).inc()
             if self._unauthentic_log.admit(endpoint.spec.id) is not None:

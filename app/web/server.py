@@ -110,7 +110,17 @@ def make_app(node: Node) -> web.Application:
     bodies = app[BODIES] = Bodies(settings.bodies_max, settings.body_max, settings.body_timeout_s)
     handshakes = Handshakes(node.confirmations, limits)
     ingest = Ingest(
-        node.config, node.store, node.ledger, node.vault, node.traffic, node.ids, bodies, limits, handshakes, settings
+        node.config,
+        node.store,
+        node.ledger,
+        node.vault,
+        node.traffic,
+        node.ids,
+        bodies,
+        limits,
+        handshakes,
+        settings,
+        node.key_ring,
     )
     app[INGEST] = ingest
     app.router.add_post(WEBHOOKS + "{endpoint}", with_problems(ingest.receive_at))

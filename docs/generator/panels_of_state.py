@@ -193,6 +193,17 @@ INGEST = Dashboard(
                 [],
                 "/endpoints",
             ),
+            Panel(
+                "Keys of sources",
+                "Public keys that sources publish: fetches by what they brought, and documents that each node has at hand.",
+                "short",
+                [
+                    (f"sum by (outcome) (increase(rescind_key_ring_fetches_total{{{E}}}{R}))", "{{outcome}}"),
+                    (f"rescind_key_ring_documents{{{E}}}", "at hand, {{instance}}"),
+                ],
+                [],
+                "/endpoints",
+            ),
         ],
         "Database": [
             Panel(

@@ -21,6 +21,7 @@ from app.contract import (
     Ignored,
     InboundRequest,
     InvalidCancel,
+    KeySource,
     MalformedPayload,
     Order,
     Phase,
@@ -272,6 +273,9 @@ STRANGE: dict[str, Any] = {
     "signature": "nowhere",
     "items": "nowhere",
     "username": "robin",
+    "key_id": "{header:X-Nowhere}",
+    "keys": KeySource(jwks_url="https://example.com/jwks"),
+    "topics": ("arn:aws:sns:us-east-1:1:nowhere",),
 }
 """Values of options with which every authentic request fails, if the handler heeds the option."""
 

@@ -14,7 +14,7 @@ from app.kit.signing.proof import (
     secrets_of,
     unix_time,
 )
-from app.kit.signing.schemes import OPTIONS, PROOF_IN_HEADERS, signs_url, unheeded, verify_scheme
+from app.kit.signing.schemes import OPTIONS, PROOF_IN_HEADERS, is_keyless, signs_url, unheeded, verify_scheme
 
 __all__ = [
     "BODY_PLACES",
@@ -29,6 +29,7 @@ __all__ = [
     "default_signed",
     "header_names",
     "header_of",
+    "is_keyless",
     "items_of",
     "keys_of",
     "read_document",

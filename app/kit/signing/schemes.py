@@ -9,6 +9,8 @@
 | `github` | `X-Hub-Signature-256`, hexadecimal HMAC of the body | GitHub, “Validating webhook deliveries” |
 | `stripe` | `Stripe-Signature`, hexadecimal HMAC of time and body | Stripe, “Verify webhook signatures manually” |
 | `shopify` | `X-Shopify-Hmac-SHA256`, base64 HMAC of the body | Shopify, “Verify webhook deliveries” |
+| `public_key` | RSA, ECDSA or ed25519 by a key of the configuration, or one that the source publishes | |
+| `sns` | RSA by the certificate of Amazon SNS | “Verifying the signatures of Amazon SNS messages” |
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ from datetime import datetime
 from app.contract import InboundRequest, VerifyOptions
 from app.kit.signing.credentials import verify_basic, verify_token
 from app.kit.signing.hmac_scheme import HmacScheme, hmac_fault, verify_hmac
+from app.kit.signing.key_options import KEY_OPTIONS, fault_in_options
 from app.kit.signing.parts import signed_parts
+from app.kit.signing.public_key import verify_public_key
+from app.kit.signing.sns import fault_in_topics, verify_sns
 from app.kit.signing.standard_webhooks import verify_standard_webhooks
 from app.kit.signing.stripe import verify_stripe
 
@@ -54,8 +59,15 @@ OPTIONS: dict[str, frozenset[str]] = {
     "github": frozenset({"header"}),
     "stripe": frozenset({"header", "tolerance_s"}),
     "shopify": frozenset({"header"}),
+    "public_key": KEY_OPTIONS,
+    "sns": frozenset({"tolerance_s", "topics"}),
 }
 """Scheme → which of `VerifyOptions` it heeds besides `secrets`."""
+
+
+def is_keyless(options: VerifyOptions) -> bool:
+    """Whether the endpoint needs no secret: its keys are published."""
+    return options.scheme == "sns" or (options.scheme == "public_key" and options.keys is not None)
 
 
 def unheeded(options: VerifyOptions, heeded: frozenset[str]) -> tuple[str, str] | None:
@@ -64,14 +76,15 @@ def unheeded(options: VerifyOptions, heeded: frozenset[str]) -> tuple[str, str] 
     Somebody who gave it believes in a check that is not made.
     """
     for name in sorted(options.model_fields_set - heeded - {"scheme", "secrets"}):
-        if getattr(options, name) not in (None, ""):
+        if getattr(options, name) not in (None, "", ()):
             takes = ", ".join(sorted(heeded)) or "none"
             return name, f"the scheme {options.scheme} makes nothing of it: leave it out (options it takes: {takes})"
     try:
         signed_parts(options.signed or "")
     except ValueError as error:
         return "signed", str(error)
-    return hmac_fault(options) if options.scheme == "hmac" else None
+    fault = _FAULTS.get(options.scheme)
+    return None if fault is None else fault(options)
 
 
 def signs_url(options: VerifyOptions) -> bool:
@@ -82,6 +95,12 @@ def signs_url(options: VerifyOptions) -> bool:
         return False  # a text of a handler's own form
 
 
+_FAULTS: dict[str, Callable[[VerifyOptions], tuple[str, str] | None]] = {
+    "hmac": hmac_fault,
+    "public_key": fault_in_options,
+    "sns": fault_in_topics,
+}
+"""Scheme → what is wrong with options that it heeds: (option, why)."""
 _SCHEMES: dict[str, Callable[[InboundRequest, VerifyOptions, datetime], None]] = {
     "token": lambda request, options, _now: verify_token(request, options),
     "basic": verify_basic,
@@ -90,4 +109,6 @@ _SCHEMES: dict[str, Callable[[InboundRequest, VerifyOptions, datetime], None]] =
     "github": HmacScheme("X-Hub-Signature-256", prefix="sha256=").verify,
     "stripe": verify_stripe,
     "shopify": HmacScheme("X-Shopify-Hmac-SHA256", encoding="base64").verify,
+    "public_key": verify_public_key,
+    "sns": verify_sns,
 }

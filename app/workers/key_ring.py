@@ -1,0 +1,212 @@
+"""The key ring: public keys that sources publish, fetched before they are needed, or when a webhook names a new one.
+
+Ingest looks keys up and never waits for them: a webhook whose key is not here is told to come again (503), and the ring
+fetches it. Each node has its own ring, which is only a cache. What is fetched when is decided by `app.core.key_scope`;
+each scope fetches one document at a time, so that a flood of one endpoint delays no other.
+
+| what a fetch brings | a request that names the key |
+|---|---|
+| the key | is verified by it, until it is no longer published, or its life is over |
+| a set without the key, no such document, a certificate not to be believed | 401 for a minute; then it is asked again |
+| no response, another status, something unreadable | 503, until a fetch succeeds |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from contextvars import Context
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from app.config.resolve import Endpoint
+from app.contract import MalformedPayload
+from app.contract.published_keys import KeyRef, KeySource
+from app.core.key_scope import KeyScope, host_of, is_fixed
+from app.kit.signing.key_material import UnusableKey
+from app.runtime import metrics
+from app.runtime.log import LogLimiter
+from app.runtime.outgoing import OutgoingHttp, Reply, SendFailedError
+from app.workers.key_documents import DOCUMENT_BYTES_MAX, read_keys
+
+FETCH_S = 5.0
+FETCHES_MAX = 32
+"""Documents that are fetched at once, of all scopes."""
+LOG_S = 60.0
+OK = 200
+NO_SUCH_DOCUMENT = (400, 404, 410)
+
+log = structlog.get_logger()
+
+_HEADERS = {"Accept": "application/json, application/x-pem-file, */*"}
+
+
+class EndpointKeys:
+    """The keys that requests to one endpoint may name."""
+
+    __slots__ = ("_endpoint", "_ring")
+
+    def __init__(self, ring: KeyRing, endpoint: str) -> None:
+        self._ring, self._endpoint = ring, endpoint
+
+    def find(self, ref: KeyRef) -> tuple[Any, ...]:
+        """See `PublishedKeys.find`."""
+        return self._ring.find(self._endpoint, ref)
+
+
+class KeyRing:
+    """Keeps public keys at hand."""
+
+    def __init__(self, open_http: Callable[[], OutgoingHttp]) -> None:
+        """Make a ring.
+
+        Args:
+            open_http: opens connections of the ring's own: a name server that does not know a key's host delays no
+                delivery. Nothing is followed to another URL or reaches a private network.
+        """
+        self._open_http = open_http
+        self._http: OutgoingHttp | None = None
+        self._scopes: dict[tuple[KeySource, str], _Worker] = {}
+        self._endpoints: dict[str, EndpointKeys] = {}
+        self._slots = asyncio.Semaphore(FETCHES_MAX)
+        self._log = LogLimiter(LOG_S)
+        self._ended = False
+
+    def of(self, endpoint: str) -> EndpointKeys:
+        """The keys that requests to an endpoint may name."""
+        keys = self._endpoints.get(endpoint)
+        if keys is None:
+            keys = self._endpoints[endpoint] = EndpointKeys(self, endpoint)
+        return keys
+
+    def find(self, endpoint: str, ref: KeyRef) -> tuple[Any, ...]:
+        """See `PublishedKeys.find`."""
+        return self._worker(endpoint, ref.source).scope.find(ref, time.monotonic())
+
+    def want(self, endpoint: str, ref: KeyRef) -> None:
+        """Have a key fetched that a request to this endpoint names."""
+        worker = self._worker(endpoint, ref.source)
+        if worker.scope.want(ref, time.monotonic()):
+            self._wake(worker)
+
+    def follow(self, endpoints: Iterable[Endpoint]) -> None:
+        """Keep the keys of these endpoints, and drop those of others. Key sets are fetched at once."""
+        ids: set[str] = set()
+        sources: set[KeySource] = set()
+        for endpoint in endpoints:
+            ids.add(endpoint.spec.id)
+            source = endpoint.verify.keys
+            if source is not None and is_fixed(source):
+                sources.add(source)
+        for key, worker in list(self._scopes.items()):
+            source, owner = key
+            if (owner not in ids) if owner else (worker.scope.is_kept and source not in sources):
+                del self._scopes[key]
+                worker.end()
+        for id in self._endpoints.keys() - ids:
+            del self._endpoints[id]
+        for source in sources:
+            worker = self._worker("", source)
+            worker.scope.is_kept = True
+            self._wake(worker)
+
+    async def run(self, endpoints: Iterable[Endpoint] = ()) -> None:
+        """Keep the keys of these endpoints, until canceled."""
+        metrics.KEY_DOCUMENTS.set_function(lambda: self.documents)
+        self.follow(endpoints)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._ended = True
+            tasks = [task for worker in self._scopes.values() if (task := worker.end()) is not None]
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if self._http is not None:
+                await self._http.close()
+
+    @property
+    def documents(self) -> int:
+        """How many documents are at hand."""
+        return sum(len(worker.scope.documents) for worker in self._scopes.values())
+
+    def _worker(self, endpoint: str, source: KeySource) -> _Worker:
+        key = (source, "" if is_fixed(source) else endpoint)
+        worker = self._scopes.get(key)
+        if worker is None:
+            # Log lines are limited for each: one that fails all the time must not hide another.
+            worker = self._scopes[key] = _Worker(KeyScope(source), endpoint or host_of(source.location))
+        return worker
+
+    def _wake(self, worker: _Worker) -> None:
+        worker.woken.set()
+        if worker.task is None and not self._ended:
+            # In a context of its own: it began with a request, and is not a part of it.
+            worker.task = asyncio.create_task(self._work(worker), name="keys", context=Context())
+
+    async def _work(self, worker: _Worker) -> None:
+        while True:
+            worker.woken.clear()
+            now = time.monotonic()
+            due = worker.scope.next_fetch(now)
+            if due is None or due[0] > now:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(None if due is None else due[0] - now):
+                        await worker.woken.wait()
+                continue
+            async with self._slots:
+                await self._refresh(worker, due[1])
+
+    async def _refresh(self, worker: _Worker, url: str) -> None:
+        """Fetch one document. Never raises."""
+        scope = worker.scope
+        scope.begin(url, time.monotonic())
+        try:
+            reply = await self._get(url)
+            if reply.status in NO_SUCH_DOCUMENT and scope.source.jwks_url is None:
+                raise UnusableKey(f"no such key is published at {host_of(url)}")  # noqa: TRY301 - see below
+            if reply.status != OK or reply.truncated:
+                large = f"more than {DOCUMENT_BYTES_MAX // 1024} KiB"
+                raise MalformedPayload(f"the response was {reply.status if reply.status != OK else large}")  # noqa: TRY301
+            # In a thread: a hostile document may take milliseconds to be read.
+            keys = await asyncio.to_thread(read_keys, scope.source, reply.body, reply.headers, datetime.now(UTC))
+        except UnusableKey as error:
+            scope.refused(url, f"the source's key is not accepted: {error}", time.monotonic())
+            self._note(worker, url, "refused", str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next fetch may succeed
+            scope.failed(url, time.monotonic())
+            known = isinstance(error, (SendFailedError, MalformedPayload))
+            self._note(worker, url, "failed", str(error) if known else f"{type(error).__name__}: {error}")
+        else:
+            scope.fetched(url, keys, time.monotonic())
+            metrics.KEY_FETCHES.labels("fetched").inc()
+
+    async def _get(self, url: str) -> Reply:
+        if self._http is None:
+            self._http = self._open_http()
+        return await self._http.send("GET", url, _HEADERS, b"", timeout_s=FETCH_S, keep=DOCUMENT_BYTES_MAX)
+
+    def _note(self, worker: _Worker, url: str, outcome: str, error: str) -> None:
+        metrics.KEY_FETCHES.labels(outcome).inc()
+        suppressed = self._log.admit(worker.label)
+        if suppressed is not None:
+            about = {"source": worker.label, "host": host_of(url), "outcome": outcome}
+            log.warning("keys_not_fetched", **about, error=error, suppressed=suppressed)
+
+
+class _Worker:
+    """A scope, and the task that fetches for it."""
+
+    __slots__ = ("label", "scope", "task", "woken")
+
+    def __init__(self, scope: KeyScope, label: str) -> None:
+        self.scope, self.label, self.woken = scope, label, asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    def end(self) -> asyncio.Task[None] | None:
+        """Fetch nothing more. Returns what is under way."""
+        if self.task is not None:
+            self.task.cancel()
+        return self.task
