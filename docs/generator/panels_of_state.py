@@ -195,11 +195,11 @@ INGEST = Dashboard(
             ),
             Panel(
                 "Keys of sources",
-                "Public keys that sources publish: fetches by what they brought, and documents that each node has at hand.",
+                "Fetches of the public keys that sources publish, by what they brought; documents at hand.",
                 "short",
                 [
-                    (f"sum by (outcome) (increase(rescind_key_ring_fetches_total{{{E}}}{R}))", "{{outcome}}"),
-                    (f"rescind_key_ring_documents{{{E}}}", "at hand, {{instance}}"),
+                    (f"sum by (outcome) (increase(rescind_key_ring_fetches_total{{{J}}}{R}))", "{{outcome}}"),
+                    (f"rescind_key_ring_documents{{{J}}}", "at hand, {{instance}}"),
                 ],
                 [],
                 "/endpoints",

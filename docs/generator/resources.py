@@ -48,7 +48,10 @@ def _section(title: str, model: type[BaseModel], level: int = 2) -> str:
 
 def _models_in(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
     for field in model.model_fields.values():
-        yield from (kind for kind in _leaves(field.annotation) if inspect.isclass(kind) and issubclass(kind, BaseModel))
+        for kind in _leaves(field.annotation):
+            if inspect.isclass(kind) and issubclass(kind, BaseModel):
+                yield kind
+                yield from _models_in(kind)
 
 
 def _leaves(hint: Any) -> Iterator[Any]:
