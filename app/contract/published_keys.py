@@ -23,7 +23,7 @@ class KeySource(BaseModel):
     url: str | None = Field(None, max_length=KEY_URL_CHARS_MAX)
     """One public key, in PEM or base64 DER. `{key_id}` in its path or query becomes the key id of the request."""
     hosts: tuple[str, ...] = Field((), max_length=50)
-    """Hosts that a URL of the request may name: `api.paypal.com`, or `*.paypal.com` for all below it."""
+    """Hosts that a URL of the request may name: `api.paypal.com`; `*` stands for one whole label."""
     read: str | None = Field(None, max_length=1000)
     """`url`: where the key stands in a JSON response (JMESPath); without it the response is the key."""
     names: tuple[str, ...] = Field((), max_length=50)

@@ -32,7 +32,12 @@ def is_allowed_url(url: str, patterns: Iterable[str]) -> bool:
     It is compared in one spelling (the host in lower case) and refused in any other.
     """
     spelled = _URL.fullmatch(url) if len(url) <= URL_CHARS_MAX else None
-    return spelled is not None and any(_fits(spelled[1], pattern) for pattern in patterns)
+    return spelled is not None and is_allowed_host(spelled[1], patterns)
+
+
+def is_allowed_host(host: str, patterns: Iterable[str]) -> bool:
+    """Whether a host, in lower case, is one of these."""
+    return any(_fits(host, pattern) for pattern in patterns)
 
 
 def _fits(host: str, pattern: str) -> bool:

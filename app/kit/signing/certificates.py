@@ -22,7 +22,7 @@ from cryptography.x509 import (
 from cryptography.x509.oid import NameOID
 from cryptography.x509.verification import ExtensionPolicy, PolicyBuilder, Store, VerificationError
 
-from app.kit.signing.key_hosts import is_one_of
+from app.kit.host_patterns import is_allowed_host
 from app.kit.signing.key_material import UnusableKey, fault_in_key
 
 CHAIN_MAX = 8
@@ -46,7 +46,7 @@ def certified_key(
     """
     leaf, *intermediates = _read(document)
     _check_dates(leaf, now)
-    if names and not any(is_one_of(name, names) for name in _names_of(leaf)):
+    if names and not any(is_allowed_host(name, names) for name in _names_of(leaf)):
         raise UnusableKey(f"the certificate is not for {' or '.join(names)}, but for {', '.join(_names_of(leaf)[:3])}")
     chain = [leaf] if roots is None else _verified(leaf, intermediates, roots, now)
     try:

@@ -12,16 +12,10 @@ from urllib.parse import unquote, urlsplit
 
 from app.contract import VerificationError
 from app.contract.published_keys import KEY_URL_CHARS_MAX
+from app.kit.host_patterns import is_allowed_host
 
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*\.[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?")
 _NAMED = re.compile(r"https://([a-z0-9.-]+)(/[A-Za-z0-9._~%+=@:,/-]*)")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-def is_one_of(host: str, allowed: Sequence[str]) -> bool:
-    """Whether a host, in lower case, is one of these names: `pay.example`, or `*.pay.example` for all below it."""
-    return any(host == name or (name.startswith("*.") and host.endswith(name[1:])) for name in allowed)
 
 
 def require_allowed(url: str, hosts: Sequence[str], what: str) -> str:
@@ -32,18 +26,11 @@ def require_allowed(url: str, hosts: Sequence[str], what: str) -> str:
             f"{what} must begin with https://, have its host in lower case, and no port, user, query or fragment"
         )
     host, path = named.groups()
-    if not is_one_of(host, hosts):
+    if not is_allowed_host(host, hosts):
         raise VerificationError(f"{what} names a host that keys are not taken from: verify.keys.hosts lists those")
     if any(unquote(part) in (".", "..") for part in path.split("/")) or "%2f" in path.lower() or "%5c" in path.lower():
         raise VerificationError(f"{what} has a path with dots or slashes that are escaped")
     return url
-
-
-def fault_in_host(name: str) -> str | None:
-    """What is wrong with a name in `hosts`; None if nothing is."""
-    if _HOST.fullmatch(name) is not None and len(name) <= 253:  # noqa: PLR2004 - RFC 1035
-        return None
-    return f"{name!r} is no host: give api.example.com, or *.example.com for all below it, in lower case"
 
 
 def fault_in_fixed(url: str) -> str | None:

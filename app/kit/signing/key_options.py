@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from app.contract import VerifyOptions
 from app.contract.published_keys import KeySource
+from app.kit.host_patterns import check_host_pattern
 from app.kit.paths.path import check
 from app.kit.signing.certificates import roots_of
-from app.kit.signing.key_hosts import fault_in_fixed, fault_in_host
+from app.kit.signing.key_hosts import fault_in_fixed
 from app.kit.signing.key_material import ALGORITHMS, UnusableKey, cached_key, kind_of
 from app.kit.signing.places import is_place, place_of
 from app.kit.signing.public_key import KEY_ID
@@ -83,8 +84,9 @@ def _faults_in_source(source: KeySource, key_id: str | None) -> Iterator[str]:
     yield from (text for text, applies in faults.items() if applies)
     if not from_request:
         yield from filter(None, [fault_in_fixed(location.replace(KEY_ID, "1") if has_id else location)])
-    yield from filter(None, map(fault_in_host, (*source.hosts, *source.names)))
     try:
+        for host in (*source.hosts, *source.names):
+            check_host_pattern(host)
         if from_request:
             place_of(location)
         if source.read is not None:

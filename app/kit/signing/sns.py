@@ -19,8 +19,13 @@ from app.kit.signing.proof import require_fresh
 from app.kit.signing.public_key import decoded_signature, look_up, require_signed
 
 _CERTIFICATE = re.compile(r"https://sns\.[a-z0-9-]{1,40}\.amazonaws\.com(\.cn)?/[A-Za-z0-9_-]{1,200}\.pem")
-_AMAZON = ("*.amazonaws.com", "*.amazonaws.com.cn")
-SNS_KEYS = KeySource(certificate_url="{json:SigningCertURL}", hosts=_AMAZON, names=_AMAZON, chain=False)
+SNS_KEYS = KeySource(
+    certificate_url="{json:SigningCertURL}",
+    hosts=("sns.*.amazonaws.com", "sns.*.amazonaws.com.cn"),
+    # It is for sns.amazonaws.com; in some regions for sns-REGION.amazonaws.com or sns-signing.REGION.amazonaws.com.
+    names=("*.amazonaws.com", "sns-signing.*.amazonaws.com", "*.amazonaws.com.cn"),
+    chain=False,
+)
 _CONFIRMATION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
 _SIGNED: Mapping[str, tuple[str, ...]] = {
     "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),

@@ -222,8 +222,7 @@ def test_a_request_names_a_url_only_at_an_allowed_host() -> None:
     allowed = ("api.paypal.com", "*.keys.example")
     for url in (
         "https://api.paypal.com/v1/notifications/certs/CERT-360caa42",
-        "https://a.keys.example/k.pem",
-        "https://b.a.keys.example/k.pem",
+        "https://new.keys.example/k.pem",
     ):
         assert require_allowed(url, allowed, "it") == url
     for url in (
@@ -250,6 +249,7 @@ def test_a_request_names_a_url_only_at_an_allowed_host() -> None:
         "https://api.p\u0430ypal.com/c",
         "https://api\u3002paypal.com/c",
         "https://keys.example/c",
+        "https://old.new.keys.example/c",
         "https://evilkeys.example/c",
         "https://127.0.0.1/c",
         "https://[::1]/c",

@@ -13,8 +13,10 @@ from key_pairs import private_key, signature
 from multidict import CIMultiDict
 
 from app.contract import InboundRequest, KeyRef, KeyUnavailable, VerificationError, VerifyOptions
+from app.kit.host_patterns import is_allowed_host
 from app.kit.signing import OPTIONS, unheeded, verify_scheme
-from app.kit.signing.sns import signed_text
+from app.kit.signing.certificates import certified_key
+from app.kit.signing.sns import SNS_KEYS, signed_text
 
 GIVEN = json.loads((Path(__file__).parents[2] / "fixtures" / "signatures" / "sns.json").read_text(encoding="utf-8"))
 CERTIFICATE = load_pem_x509_certificate(GIVEN["certificate"].encode())
@@ -55,6 +57,16 @@ def test_messages_that_amazon_signed_verify_and_no_change_of_a_signed_field_does
         for version in (other, "3", 0, None):
             with pytest.raises(VerificationError):
                 verify({**message, "SignatureVersion": version})
+
+
+def test_the_certificate_of_amazon_is_for_the_names_that_are_wanted() -> None:
+    document = GIVEN["certificate"].encode()
+    key, until = certified_key(document, NOW, names=SNS_KEYS.names, roots=None)
+    assert key == CERTIFICATE.public_key()
+    assert until == CERTIFICATE.not_valid_after_utc
+    for name in ("sns-signing.eu-south-1.amazonaws.com", "sns-cn-north-1.amazonaws.com.cn"):
+        assert is_allowed_host(name, SNS_KEYS.names)
+    assert not is_allowed_host("sns.amazonaws.com.evil.example", SNS_KEYS.names)
 
 
 def test_a_message_of_another_topic_is_refused_though_amazon_signed_it() -> None:
