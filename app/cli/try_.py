@@ -31,6 +31,9 @@ STANDARD_INPUT = "-"
 POST = "POST"
 PUBLIC_URL = "RESCIND_PUBLIC_URL"
 DEFAULT_URL = "http://127.0.0.1:8700"
+_UNKNOWN_URL = (
+    f"the source signs the URL that it calls, and {PUBLIC_URL} is not set: set it as the server has it, or give --url"
+)
 _NAME_CHARS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 
 
@@ -50,7 +53,10 @@ class _Options:
 
 def try_source(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="A resource file with accounts and endpoints, or a recipe.")
+        str,
+        typer.Argument(
+            metavar="FILE", help="A resource file with accounts and endpoints, or a recipe: its file or name."
+        ),
     ],
     webhook: Annotated[
         list[str] | None,
@@ -134,8 +140,13 @@ def try_source(
     # The traceback of a handler that fails, on standard error.
     set_up("console", "error", chosen.redactor)
     if unsigned:
-        given = [_signed(chosen, one, now) for one in given]
-    trial = run(source, chosen, given, Wanted(now, order, reason, note, answers, flow))
+        from app.dev.trial.signing import proven
+
+        given = [proven(chosen, one, now) for one in given]
+    from app.kit.signing import signs_url
+
+    notes = [_UNKNOWN_URL] if signs_url(chosen.verify) and not (url or os.environ.get(PUBLIC_URL)) else []
+    trial = run(source, chosen, given, Wanted(now, order, reason, note, answers, flow, notes))
     if json:
         output.print_json(trial)
     else:
@@ -180,12 +191,24 @@ def _read(file: str, now: datetime) -> TrialSource:
     from app.dev.trial.source import read_source
 
     try:
-        return read_source(Path("/dev/stdin") if file == STANDARD_INPUT else Path(file), os.environ, now)
+        return read_source(_path(file), os.environ, now)
     except MissingVariablesError as error:
         cure = f"Set {', '.join(error.names)}: in the environment, in .env, or in a file for --env-file."
         raise Failure(f"{_sentences(str(error))}\n{cure}", MISUSED) from error
     except InvalidResourceError as error:
         raise Failure(_sentences(str(error)), MISUSED) from error
+
+
+def _path(file: str) -> Path:
+    """The file; of a recipe also its folder, or the name of one of this release."""
+    from app.dev.recipes.shipped import FILE, names, shipped
+
+    if file == STANDARD_INPUT:
+        return Path("/dev/stdin")
+    path = Path(file)
+    if path.is_dir():
+        return path / FILE
+    return shipped() / file / FILE if not path.exists() and file in names() else path
 
 
 def _endpoint(source: TrialSource, id: str | None) -> Endpoint:

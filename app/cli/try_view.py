@@ -68,7 +68,8 @@ def _webhook(webhook: TrialWebhook) -> Iterator[RenderableType]:
 
 
 def _proof(proof: Proof) -> list[tuple[str, output.Cell]]:
-    verified = Text.assemble("verified" if proof.ok else ("not verified", "red"), f" by scheme {proof.scheme}")
+    word = "verified" if proof.checked else "taken for verified"
+    verified = Text.assemble(word if proof.ok else ("not verified", "red"), f" by scheme {proof.scheme}")
     if proof.retired_until is not None:
         verified.append(f", with a secret that was rotated out and is accepted until {_time(proof.retired_until)}")
     return [

@@ -131,6 +131,7 @@ def test_usage(here: Machine):
     here.env["SHOP_SECRET"] = SECRET
     here.write("two.yaml", (SHOP % "shopify") + "  - {id: b, account: shop, verify: {secrets: ['a-token-of-it']}}\n")
     assert "there are b, shop-in" in here.run("try", "two.yaml", "--webhook", "body.json", code=2).err
+    assert here.json("try", "shopify", "--order", "1")["provider"]
     here.run("try", "two.yaml", "--endpoint", "b", "--webhook", "body.json", "--unsigned")
     here.write("wrong.yaml", (SHOP % "shopify").replace("phases:", "phrases:"))
     assert "wrong.yaml:9:7: account shop: config.phrases" in here.run("try", "wrong.yaml", "--sign", code=2).err

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import islice, product
+from itertools import combinations, islice, product
 from typing import Any, NamedTuple, get_args
 
 from msgspec.structs import replace
@@ -20,9 +20,12 @@ from app.web.verification import verify_by
 
 HINTS_MAX = 2
 TRIALS_MAX = 2000
+CHANGES_MAX = 4
+_DIGESTS = ("sha1", "sha256", "sha512")
 _PROOF = re.compile(r"sign|hmac|digest|hash|token|auth", re.IGNORECASE)
 _PREFIX = re.compile(r"[A-Za-z0-9]{1,10}=")
 _UNIX_TIME = re.compile(r"(?<!\d)\d{10}(?!\d)")
+_SIGNED = ("{body}", "{url}{body}", "{url}{form}", "{timestamp}{body}", "{body}{timestamp}", "{timestamp}:{body}")
 _LINE_ENDS = (b"\n", b"\r\n")
 
 
@@ -37,9 +40,15 @@ class _Variation(NamedTuple):
 
 def hints(endpoint: Endpoint, inbound: InboundRequest, now: datetime, cause: str) -> list[str]:
     """Sentences that say what would make the request verify; none where nothing does that is tried."""
-    variations = _variations(endpoint.verify, inbound, now, cause)
-    fits = (one.said for one in islice(variations, TRIALS_MAX) if _verifies(endpoint, one))
-    return list(islice(fits, HINTS_MAX))
+    options = endpoint.verify
+    said = [one.said for one in _variations(options, inbound, now, cause) if _verifies(endpoint, one)]
+    if options.scheme == "hmac":
+        # Of several that do, the first has the fewest changes.
+        spelled = (
+            one.said for one in islice(_spellings(options, inbound, now), TRIALS_MAX) if _verifies(endpoint, one)
+        )
+        said += islice(spelled, 1)
+    return said[:HINTS_MAX]
 
 
 def _verifies(endpoint: Endpoint, one: _Variation) -> bool:
@@ -59,8 +68,6 @@ def _variations(options: VerifyOptions, inbound: InboundRequest, now: datetime, 
             said = "it verifies without the line end at the end of the body: save the body as it was received"
             yield _Variation(said, options, replace(inbound, body=body), now)
     yield from _schemes(options, inbound, now)
-    if options.scheme == "hmac":
-        yield from _spellings(options, inbound, now)
 
 
 def _times(options: VerifyOptions, inbound: InboundRequest) -> Iterator[_Variation]:
@@ -81,17 +88,23 @@ def _schemes(options: VerifyOptions, inbound: InboundRequest, now: datetime) -> 
 
 def _spellings(options: VerifyOptions, inbound: InboundRequest, now: datetime) -> Iterator[_Variation]:
     """The same secret, with another header, prefix, encoding and so on."""
-    choices: dict[str, list[Any]] = {"header": [options.header, *filter(_PROOF.search, inbound.headers)]}
+    choices: dict[str, list[Any]] = {"header": [*filter(_PROOF.search, inbound.headers)]}
     given = [match[0] for value in inbound.headers.values() if (match := _PREFIX.match(value))]
-    choices["prefix"] = [options.prefix, "", *given]
-    for name in ("encoding", "algorithm", "key"):
-        field = VerifyOptions.model_fields.get(name)
-        if field is not None:
-            choices[name] = [getattr(options, name), *get_args(field.annotation)]
-    names = list(choices)
-    for values in product(*(dict.fromkeys(choices[name]) for name in names)):
-        changed = {name: value for name, value in zip(names, values, strict=True) if value != getattr(options, name)}
-        if changed:
-            written = ", ".join(f"{name}: {value or repr(value)}" for name, value in changed.items())
-            said = f"it verifies with verify.{written}"
-            yield _Variation(said, options.model_copy(update=changed), inbound, now)
+    choices["prefix"] = ["", *given]
+    if options.items is None and options.signature is None:
+        choices["signed"] = [*_SIGNED]
+    for name in ("encoding", "algorithm", "key", "timestamp_format"):
+        listed = get_args(VerifyOptions.model_fields[name].annotation)
+        choices[name] = [value for value in listed if name != "algorithm" or value in _DIGESTS]
+    others = {
+        name: [value for value in dict.fromkeys(values) if value != getattr(options, name)]
+        for name, values in choices.items()
+    }
+    # The fewest changes first.
+    for count in range(1, CHANGES_MAX + 1):
+        for names in combinations(others, count):
+            for values in product(*(others[name] for name in names)):
+                changed = dict(zip(names, values, strict=True))
+                written = ", ".join(f"{name}: {value or repr(value)}" for name, value in changed.items())
+                said = f"it verifies with verify.{written}"
+                yield _Variation(said, options.model_copy(update=changed), inbound, now)

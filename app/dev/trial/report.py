@@ -15,6 +15,8 @@ class Proof(Struct, kw_only=True):
 
     ok: bool
     scheme: str
+    checked: bool = True
+    """False: it was taken for authentic, for the reason in `detail`."""
     detail: str = ""
     """Why it does not, in a sentence."""
     cause: str = ""

@@ -37,6 +37,8 @@ class Wanted:
     """Responses to the calls of `flow`; with some, nothing else is called."""
     flow: Literal["cancel", "probe", "token"] = "cancel"
     """`token`: of the cancel, but from its call for a token on, which is otherwise answered by a stand-in."""
+    notes: Sequence[str] = ()
+    """For the report."""
 
 
 def run(source: TrialSource, endpoint: Endpoint, webhooks: Sequence[Given], wanted: Wanted) -> Trial:
@@ -72,7 +74,7 @@ def run(source: TrialSource, endpoint: Endpoint, webhooks: Sequence[Given], want
         at=wanted.now,
         webhooks=results,
         orders=shown,
-        notes=[*account.warnings, *_notes(source)],
+        notes=[*account.warnings, *_notes(source), *wanted.notes],
     )
 
 

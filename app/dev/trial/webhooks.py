@@ -15,7 +15,7 @@ from app.contract import InboundRequest
 from app.core.commands import RecordEvents
 from app.core.event import event_id
 from app.dev.trial.handshakes import handshake_of
-from app.dev.trial.proof import proof_of
+from app.dev.trial.proof import proof_of, trusted
 from app.dev.trial.report import Proof, TrialEvent, TrialWebhook
 from app.web.parsing import ParsedWebhook, parse_webhook
 from app.web.received import CONTENT_ENCODING, redacted, uncompressed
@@ -37,6 +37,8 @@ class Given:
     method: str = "POST"
     url: str = ""
     """As the source calls it."""
+    trusted: str = ""
+    """Why it is taken for authentic, although it has no proof; empty: it is verified."""
 
     @property
     def inbound(self) -> InboundRequest:
@@ -53,7 +55,7 @@ def receive(endpoint: Endpoint, given: Given, now: datetime) -> tuple[TrialWebho
     if given.method != METH_POST:
         reason = f"the provider's handler answers no {given.method}: it takes webhooks by POST only"
         return TrialWebhook(name=given.name, status="refused", http_status=405, reason=reason), ()
-    proof = proof_of(endpoint, given.inbound, now)
+    proof = proof_of(endpoint, given.inbound, now) if not given.trusted else trusted(endpoint, given.trusted)
     if not proof.ok:
         return TrialWebhook(name=given.name, status="refused", http_status=401, proof=proof), ()
     if endpoint.post_handshakes:

@@ -5,15 +5,22 @@ from __future__ import annotations
 import hmac
 import sys
 from base64 import b64encode
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.trial.support import KEY, NOW, SECRET, answer, given, placed, source, trial
+from unit.trial.support import KEY, NOW, SECRET, URL, answer, given, placed, source, trial
 
 from app.config.file import MissingVariablesError
+from app.contract import Context, Flow, HandshakeResponse, HttpRequest
+from app.dev.trial.calls import converse
+from app.dev.trial.handshakes import handshake_of
+from app.dev.trial.mask import Mask
+from app.dev.trial.report import Proof
 from app.dev.trial.run import Wanted, run
+from app.dev.trial.signing import proven
 from app.dev.trial.source import UnclearEndpointError
 
 
@@ -46,6 +53,8 @@ def test_a_webhook_that_does_not_verify_is_told_what_would(tmp_path: Path) -> No
     elsewhere = ("X-Other-Signature", f"v1={signed}")
     assert _hints(shop, body, elsewhere) == ["it verifies with verify.header: X-Other-Signature, prefix: v1="]
     assert _hints(shop, body, ("X-Shopify-Hmac-SHA256", signed))[0] == "it verifies with verify.scheme: shopify"
+    timed = ("X-Sign", b64encode(_digest(URL.encode() + body)).decode())
+    assert _hints(shop, body, timed) == ["it verifies with verify.signed: {url}{body}"]
     assert _hints(shop, body, ("X-Sign", b64encode(_digest(b"else")).decode())) == []
     stripe = source(tmp_path, verify={"scheme": "stripe", "secrets": [SECRET]})
     old = 1_700_000_000
@@ -73,6 +82,12 @@ def test_webhooks_that_name_one_order_fold_to_one_and_two_ids_of_one_are_refused
     assert [order.id for order in clash.orders] == ["o-1"]
 
 
+def test_a_redelivery_is_dropped(tmp_path: Path) -> None:
+    tried = trial(source(tmp_path), placed(), placed())
+    assert [webhook.status for webhook in tried.webhooks] == ["accepted", "duplicate"]
+    assert tried.orders[0].order["version"] == 1
+
+
 def test_a_cancel_that_lacks_something_is_a_failure(tmp_path: Path) -> None:
     tried = trial(source(tmp_path), b'{"id": "o-1", "status": "placed"}')
     assert not tried.ok
@@ -98,11 +113,52 @@ def test_what_an_answer_means_is_what_the_ledger_makes_of_it(tmp_path: Path) -> 
         assert result.next is not None
         assert (result.outcome, result.next.state, result.next.waiting) == expected
         assert result.phase == ("canceled" if expected[0] == "succeeded" else "open")
+    unheard = trial(shop, order="o-9", answers=[answer(409)]).orders[0].cancel
+    assert unheard is not None
+    assert unheard.admitted == "probed"
+    assert unheard.result is not None
+    assert unheard.result.next is not None
     probed = trial(shop, placed(), flow="probe", answers=[answer(200, {"id": "o-1", "status": "canceled"})])
     assert probed.orders[0].cancel is None
     assert probed.orders[0].probe is not None
     assert probed.orders[0].probe.result is not None
     assert probed.orders[0].probe.result.phase == "canceled"
+
+
+def test_a_token_is_fetched_first_and_is_never_shown(tmp_path: Path) -> None:
+    token = {
+        "url": "https://login.shop.example/token",
+        "body": {"client_id": "a", "client_secret": "{{ secrets.api_key }}"},
+        "access_token": "data.token",
+    }
+    call = {"url": "/orders/{{ order.id }}/cancel", "body": {"token": "{{ token }}"}}
+    shop = source(tmp_path, {"token": token, "cancel": call})
+    [order] = trial(shop, placed()).orders
+    assert order.cancel is not None
+    assert [call.purpose for call in order.cancel.calls] == ["token", "cancel"]
+    assert order.cancel.calls[0].body == "client_id=a&client_secret=**********"
+    assert order.cancel.calls[1].body == '{"token":"**********"}'
+    given_token = answer(200, {"data": {"token": "issued-by-the-shop"}})
+    [order] = trial(shop, placed(), flow="token", answers=[given_token, answer(409, "issued-by-the-shop")]).orders
+    assert order.cancel is not None
+    assert order.cancel.result is not None
+    assert order.cancel.result.outcome == "refused"
+    assert "issued-by-the-shop" not in repr(order)
+    [order] = trial(shop, placed(), flow="token", answers=[answer(200, {"data": {}})]).orders
+    assert order.cancel is not None
+    assert order.cancel.result is not None
+    assert "gave no token" in order.cancel.result.detail
+
+
+def test_what_only_the_source_can_sign_is_taken_for_authentic_if_that_is_said(tmp_path: Path) -> None:
+    key = "whpk_" + b64encode(bytes(range(32))).decode()
+    shop = source(tmp_path, verify={"scheme": "standard_webhooks", "secrets": [key]})
+    endpoint = shop.endpoint(None)
+    tried = run(shop, endpoint, [proven(endpoint, given(placed()), NOW)], Wanted(NOW))
+    assert tried.ok, tried.failure
+    assert tried.webhooks[0].proof is not None
+    assert not tried.webhooks[0].proof.checked
+    assert not run(shop, endpoint, [given(placed())], Wanted(NOW)).ok
 
 
 def test_handshakes_are_answered(tmp_path: Path) -> None:
@@ -114,6 +170,36 @@ def test_handshakes_are_answered(tmp_path: Path) -> None:
     assert tried.webhooks[0].handshake.headers["WebHook-Allowed-Origin"] == "shop.example"
     nobody = run(shop, shop.endpoint(None), [given(b"", method="GET")], Wanted(NOW))
     assert (nobody.ok, nobody.webhooks[0].http_status) == (False, 405)
+
+
+def test_only_who_has_proved_who_it_is_confirms_a_subscription(tmp_path: Path) -> None:
+    endpoint = source(tmp_path).endpoint(None)
+
+    def handshake(_request: Any, _config: Any) -> HandshakeResponse:
+        return HandshakeResponse(confirm="https://shop.example/confirm")
+
+    handler = replace(endpoint.account.handler, handshake=handshake)
+    endpoint = replace(endpoint, account=replace(endpoint.account, handler=handler))
+    asked = given(b"", method="GET").inbound
+    unproven = handshake_of(endpoint, "GET", asked)
+    assert unproven is not None
+    assert (unproven.status, unproven.http_status) == ("refused", 401)
+    proved = handshake_of(endpoint, "GET", asked, Proof(ok=True, scheme="hmac"))
+    assert proved is not None
+    assert proved.handshake is not None
+    assert proved.handshake.confirm == "https://shop.example/confirm"
+
+
+def test_credentials_that_a_flow_came_by_last_are_masked_too(tmp_path: Path) -> None:
+    context, mask = Context(NOW), Mask(source(tmp_path).endpoint(None))
+
+    def flow() -> Flow[list[str]]:
+        yield HttpRequest("GET", "https://api.shop.example/")
+        context.conceal("credential-of-the-end")
+        return ["credential-of-the-end"]
+
+    dialogue = converse(flow(), context, "probe", [answer(200)], mask, None)
+    assert mask.text(dialogue.result) == "**********"
 
 
 def test_a_recipe_is_tried_with_its_examples(tmp_path: Path) -> None:
