@@ -55,8 +55,10 @@ class DurableMemory:
             while len(self.values) > VALUES_MAX:
                 del self.values[next(iter(self.values))]
             values = dict(self.values)
-            if values == self._stored or not self._loaded:
+            if values == self._stored:
                 return
+            if not self._loaded:
+                raise CallFailedError("The account was removed, so nothing was sent", may_have_applied=False)
             try:
                 sealed = self._vault.seal(msgspec.json.encode(values))
                 await self._store.save_account_secrets(self._account, sealed)
