@@ -25,7 +25,7 @@ from servers import Rescind
 from app.config.master_key import count_former, rotate
 from app.config.secrets import Vault
 from app.contract import Flow, HttpRequest, HttpResponse
-from app.runtime.http_client import CallFailedError, Conversation, SharedCalls, converse, open_session
+from app.runtime.http_client import CallFailedError, Conversation, Permit, SharedCalls, converse, open_session
 from app.store import StoreUnavailable
 from handlers.superloop.simulator import CANCEL_PATH, Superloop
 
@@ -53,6 +53,8 @@ class TokenShop:
         given = {name.lower(): value for name, value in request.headers.items()}.get("x-token", "")
         if given != self.good or not given:
             return reply(401, {"message": "expired"})
+        if request.method == "GET":
+            return reply(200, {"id": path.split("/")[-1], "status": "placed", "said": f"hello {given}"})
         if self.refuses:
             spelled = [given, quote(given, safe=""), base64.b64encode(b"me:" + given.encode()).decode()]
             return reply(422, {"message": f"not with {' or '.join(spelled)}"})
@@ -94,7 +96,7 @@ def shop_account(shop: Side, first: str = FIRST, **more: Any) -> dict[str, Any]:
             "body": {"grant_type": "refresh_token", "refresh_token": "{{ refresh_token }}"},
             "refresh_token": {"initial": "secrets.first"},
         },
-        "fields": {"order": "id", "status": "status"},
+        "fields": {"order": "id", "status": "status", "attributes": {"said": "said"}},
         "phases": {"placed": "open"},
         "cancel": {"url": "/orders/{{ order.id }}/cancel", "headers": {"X-Token": "{{ token }}"}, "body": {}},
     }
@@ -197,7 +199,7 @@ async def test_who_waits_for_a_token_never_holds_the_place_of_who_fetches_it(
     rescind: Rescind,
     loop: Side,  # noqa: F811
 ) -> None:
-    limits = {"requests": 2, "per_s": 0.3, "concurrency": 2}
+    limits = {"requests": 1, "per_s": 0.2, "concurrency": 3}
     await account(rescind, loop, limits=limits, unknown_orders="send")
     assert (await rescind.settled(await ask(rescind, (await orders(loop, 1))[0], LOOP)))["state"] == "succeeded"
     for _ in range(3):
@@ -279,6 +281,29 @@ async def test_a_caller_that_is_canceled_leaves_the_call_to_those_who_wait(loop:
         assert {type(failure) for failure in failures} == {CallFailedError}
         assert len({id(failure) for failure in failures}) == 4
         assert len(await loop.calls(TOKEN_PATH)) == 3
+
+
+async def test_who_has_a_place_makes_the_call_while_another_waits_for_one(loop: Side) -> None:  # noqa: F811
+    async with open_session((ip_network("127.0.0.0/8"),)) as session:
+        shared, freed = SharedCalls(), asyncio.Event()
+
+        async def waits(_: HttpRequest) -> None:
+            await freed.wait()
+
+        async def passes(_: HttpRequest) -> None:
+            pass
+
+        def begin(permit: Permit) -> asyncio.Task[str]:
+            flow = token_flow(f"{loop.url}{TOKEN_PATH}")
+            return asyncio.create_task(converse(flow, session, Conversation(), permit, shared=shared))
+
+        first = begin(waits)
+        await asyncio.sleep(0)
+        second = begin(passes)
+        await until(lambda: asyncio.sleep(0, second.done()), "the call of the one that has a place")
+        freed.set()
+        assert await first == await second
+        assert len(await loop.calls(TOKEN_PATH)) == 1
 
 
 # -- Refresh tokens that are good once ------------------------------------------------------------
@@ -370,9 +395,19 @@ async def test_a_token_that_the_source_repeats_is_shown_nowhere(
     shop.simulator.refuses = True
     done = await rescind.settled(await ask(rescind, "o-1"))
     assert done["state"] == "refused"
+    probe = {"url": "/orders/{{ order.id }}", "headers": {"X-Token": "{{ token }}"}}
+    await rescind.put("accounts", SHOP, shop_account(shop, probe=probe))
+    assert (await rescind.ask("POST", f"/v1/accounts/{SHOP}/probes", {"orders": ["o-1"]})).status < 300
+
+    async def probed() -> bool:
+        return "said" in (await rescind.order("o-1", SHOP))["attributes"]
+
+    await until(probed, "a probe")
+    attributes = (await rescind.order("o-1", SHOP))["attributes"]
+    assert attributes["said"].startswith("hello **")
     timeline = await rescind.timeline("o-1", SHOP)
     exchanges = [each for entry in timeline if entry["kind"] == "attempt" for each in entry["attempt"]["exchanges"]]
-    assert [each["url"].rpartition("/")[2] for each in exchanges] == ["token", "cancel"]
+    assert [each["url"].rpartition("/")[2] for each in exchanges] == ["token", "cancel", "token", "o-1"]
     assert "not with" in exchanges[1]["answer"], "what the source said is shown, without the token"
     await rescind.stop()
     logged = "".join(capfd.readouterr())
