@@ -19,7 +19,7 @@ from handlers.planomatic.simulator import PlanOmatic
 PROVIDER_KEY = "planomatic-key-0123456789"
 CANCEL_PATH = "/api/v3/orders/cancel"
 RETRIEVE_PATH = "/api/v3/orders/retrieve"
-WAIT_S = 12.0
+WAIT_S = 60.0
 """This only ends what hangs: no test passes or fails by it on a machine that is busy."""
 HELD_S = 3600.0
 """A fault of so many seconds lasts until it is released."""
