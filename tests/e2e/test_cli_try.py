@@ -80,7 +80,7 @@ def test_a_signed_webhook_gives_its_event_the_verdict_and_the_exact_call(here: M
 def test_the_first_thing_that_fails_is_named(here: Machine):
     wrong = ("-H", "X-Shopify-Hmac-SHA256: AAAA")
     refused = here.run("try", "shop.yaml", "--webhook", "body.json", *wrong, code=1)
-    assert "not authentic: the signature is wrong" in refused.err
+    assert "not verified: the signature is wrong" in refused.err
     assert f"X-Shopify-Hmac-SHA256: {_signature(here)}; there is AAAA" in refused.out
     here.write("unknown.json", PLACED.replace('"placed"', '"lost"', 1))
     assert (

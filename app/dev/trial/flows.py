@@ -60,7 +60,7 @@ def try_cancel(
         return flow
     flow.admitted = _admission(account, unit, flow)
     # Of a cancel with a probe before it, this is the cancel.
-    request = CancelRequest(unit.aggregate.order, flow.reason, flow.note, probed=True)
+    request = CancelRequest(unit.aggregate.order, flow.reason, flow.note, CANCELLATION, probed=True)
     context = Context(unit.now, NONCE)
     cancel = account.handler.cancel([request], account.config, context)
     token = _token_answer(account) if token_stands_in else None

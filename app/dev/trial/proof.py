@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
+
+from msgspec.structs import replace
 
 from app.config.resolve import Endpoint
-from app.contract import HttpRequest, InboundRequest, VerificationError
+from app.contract import HttpRequest, InboundRequest, KeyRef, KeyUnavailable, VerificationError
 from app.dev.trial.hints import hints
 from app.dev.trial.mask import Mask
 from app.dev.trial.report import Proof
@@ -14,11 +17,23 @@ from app.kit.sign import CannotSign
 from app.web.verification import verify
 
 
+class _NoKeys:
+    """No published key is at hand, as nothing is fetched."""
+
+    def find(self, ref: KeyRef) -> tuple[Any, ...]:
+        """See `PublishedKeys.find`."""
+        raise KeyUnavailable(ref)
+
+
 def proof_of(endpoint: Endpoint, inbound: InboundRequest, now: datetime) -> Proof:
     """Verify a request as the endpoint does; never raises."""
     scheme = endpoint.verify.scheme
     try:
-        retired_until = verify(endpoint, inbound, now)
+        retired_until = verify(endpoint, replace(inbound, keys=_NoKeys()), now)
+    except KeyUnavailable as missing:
+        detail = f"the source publishes its public key at {missing.ref.url}, and a trial fetches nothing"
+        cure = "a server fetches it; --unsigned takes the webhook for authentic"
+        return Proof(ok=False, scheme=scheme, detail=detail, cause="key_unavailable", hints=[cure])
     except VerificationError as error:
         proof = Proof(ok=False, scheme=scheme, detail=str(error), cause=error.cause)
     except Exception as error:  # noqa: BLE001 - a handler may fail in any way

@@ -20,7 +20,7 @@ class Proof(Struct, kw_only=True):
     detail: str = ""
     """Why it does not, in a sentence."""
     cause: str = ""
-    """bad_signature, missing_signature, too_old, or handler_failed."""
+    """bad_signature, missing_signature, too_old, key_unavailable, or handler_failed."""
     expected: list[str] = field(default_factory=list)
     """What the endpoint looks for, and what the request has in its place."""
     retired_until: datetime | None = None

@@ -117,7 +117,7 @@ def _first_failure(webhooks: Sequence[TrialWebhook], orders: Sequence[TrialOrder
     for webhook in webhooks:
         if webhook.status == "refused":
             is_unproven = webhook.proof is not None and not webhook.proof.ok
-            why = f"it is not authentic: {webhook.proof.detail}" if webhook.proof and is_unproven else webhook.reason
+            why = f"it is not verified: {webhook.proof.detail}" if webhook.proof and is_unproven else webhook.reason
             return f"{webhook.name}: {why}"
         if webhook.status == "handshake" and webhook.http_status >= _REFUSED:
             return f"{webhook.name}: the handshake is refused with {webhook.http_status}"

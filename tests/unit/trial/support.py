@@ -30,7 +30,10 @@ CONFIG: dict[str, Any] = {
     "phases": {"placed": "open", "canceled": "canceled"},
     "cancel": {
         "url": "/orders/{{ order.id }}/cancel",
-        "headers": {"Authorization": "Basic {{ base64.encode(bytes('shop:' + secrets.api_key)) }}"},
+        "headers": {
+            "Idempotency-Key": "{{ cancellation.id }}",
+            "Authorization": "Basic {{ base64.encode(bytes('shop:' + secrets.api_key)) }}",
+        },
         "body": {"version": "{{ order.attributes.version }}", "key": "{{ secrets.api_key }}"},
     },
     "probe": {"url": "/orders/{{ order.id }}"},

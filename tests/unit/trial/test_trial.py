@@ -16,6 +16,7 @@ from unit.trial.support import KEY, NOW, SECRET, URL, answer, given, placed, sou
 from app.config.file import MissingVariablesError
 from app.contract import Context, Flow, HandshakeResponse, HttpRequest
 from app.dev.trial.calls import converse
+from app.dev.trial.flows import CANCELLATION
 from app.dev.trial.handshakes import handshake_of
 from app.dev.trial.mask import Mask
 from app.dev.trial.report import Proof
@@ -69,6 +70,7 @@ def test_secrets_and_what_is_made_of_them_are_masked(tmp_path: Path) -> None:
     assert not [secret for secret in (SECRET, KEY, basic) if secret in repr(tried)]
     assert tried.orders[0].cancel is not None
     [call] = tried.orders[0].cancel.calls
+    assert call.headers["Idempotency-Key"] == CANCELLATION
     assert (call.headers["Authorization"], call.body) == ("Basic **********", '{"version":3,"key":"**********"}')
 
 
@@ -159,6 +161,20 @@ def test_what_only_the_source_can_sign_is_taken_for_authentic_if_that_is_said(tm
     assert tried.webhooks[0].proof is not None
     assert not tried.webhooks[0].proof.checked
     assert not run(shop, endpoint, [given(placed())], Wanted(NOW)).ok
+
+
+def test_a_key_that_the_source_publishes_is_not_fetched(tmp_path: Path) -> None:
+    keys = {"url": "https://shop.example/key"}
+    shop = source(
+        tmp_path,
+        verify={"scheme": "public_key", "header": "X-Sign", "algorithm": "ed25519", "keys": keys},
+    )
+    endpoint = shop.endpoint(None)
+    tried = run(shop, endpoint, [given(placed(), ("X-Sign", b64encode(bytes(64)).decode()))], Wanted(NOW))
+    assert tried.webhooks[0].proof is not None
+    assert tried.webhooks[0].proof.cause == "key_unavailable"
+    assert "https://shop.example/key" in tried.failure
+    assert run(shop, endpoint, [proven(endpoint, given(placed()), NOW)], Wanted(NOW)).ok
 
 
 def test_handshakes_are_answered(tmp_path: Path) -> None:
