@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -19,11 +19,12 @@ from app.contract import (
     MalformedPayload,
     Phase,
     ProbeUnavailable,
+    RegistrationFailed,
     Unrecognized,
 )
 from app.dev.recipes import trials
 from app.dev.recipes.folder import Recipe, RecipeError
-from app.dev.recipes.model import FACTS, AnswerSpec, ExpectedRequest, FixtureSpec, Missing
+from app.dev.recipes.model import FACTS, FAILED, AnswerSpec, ExpectedRequest, FixtureSpec, Missing
 from app.dev.recipes.proofs import faults_in_proofs
 from app.dev.recipes.trials import Trial, TrialError, trial_of
 from app.dev.recipes.written import written
@@ -130,8 +131,19 @@ def _faults_in_statuses(trial: Trial) -> Faults:
 
 def _faults_in_fixtures(trial: Trial) -> Faults:
     for name, fixture in trial.recipe.fixtures.items():
-        if fixture.response is None:
-            yield from (f"fixtures/{name}.json: {fault}" for fault in _faults_in_fixture(trial, name, fixture))
+        check = _faults_in_fixture if fixture.response is None else _faults_in_challenge
+        yield from (f"fixtures/{name}.json: {fault}" for fault in check(trial, name, fixture))
+
+
+def _faults_in_challenge(trial: Trial, _: str, fixture: FixtureSpec) -> Faults:
+    given, expected = trial.handshake(fixture), fixture.response
+    if given is None or expected is None:
+        yield "response: it is no challenge"
+        return
+    headers, body = _in_form(given.headers, given.body, expected.headers, expected.body)
+    shown = {"status": given.status, "headers": headers, "body": body, "confirm": given.confirm}
+    if shown != expected.model_dump():
+        yield f"response: it is {_json(shown)}"
 
 
 def _faults_in_fixture(trial: Trial, name: str, fixture: FixtureSpec) -> Faults:
@@ -181,27 +193,46 @@ def _faults_in_answers(trial: Trial) -> Faults:
 
 def _faults_in_answer(trial: Trial, answer: AnswerSpec) -> Faults:
     ran = trial.exchange(answer)
-    result = ran.result
+    if answer.flow in ("cancel", "probe"):
+        yield from _faults_in_result(answer, ran.result)
+    else:
+        yield from _faults_in_registrations(answer, ran.result)
+    if ran.hold_s != answer.hold_s:
+        yield f"hold_s: it is {ran.hold_s}"
+    yield from _faults_in_calls(trial, answer, ran.calls)
+
+
+def _faults_in_result(answer: AnswerSpec, result: Facts | CancelResult | ProbeUnavailable) -> Faults:
     if isinstance(result, Facts):
         if answer.outcome != FACTS:
             yield f"outcome: it gives facts: {_json(trials.json_of(result))}"
         elif trials.facts_of(result) != answer.facts:
             yield f"facts: they are {_json(trials.facts_of(result))}"
-    else:
-        detail = result.detail if isinstance(result, CancelResult) else str(result)
-        if result.outcome != answer.outcome:
-            yield f"outcome: it is {result.outcome} ({detail})"
-        if answer.detail not in detail:
-            yield f"detail: it is {detail!r}"
-        if result.after_s != answer.after_s:
-            yield f"after_s: it is {result.after_s}"
-        if isinstance(result, CancelResult) and result.may_have_applied != answer.may_have_applied:
-            yield f"may_have_applied: it is {str(result.may_have_applied).lower()}"
-        if not isinstance(result, CancelResult | ProbeUnavailable):
-            yield f"outcome: it is {result!r}"
-    if ran.hold_s != answer.hold_s:
-        yield f"hold_s: it is {ran.hold_s}"
-    yield from _faults_in_calls(trial, answer, ran.calls)
+        return
+    detail = result.detail if isinstance(result, CancelResult) else str(result)
+    if result.outcome != answer.outcome:
+        yield f"outcome: it is {result.outcome} ({detail})"
+    if answer.detail not in detail:
+        yield f"detail: it is {detail!r}"
+    if result.after_s != answer.after_s:
+        yield f"after_s: it is {result.after_s}"
+    if isinstance(result, CancelResult) and result.may_have_applied != answer.may_have_applied:
+        yield f"may_have_applied: it is {str(result.may_have_applied).lower()}"
+
+
+def _faults_in_registrations(answer: AnswerSpec, result: Any) -> Faults:
+    if isinstance(result, RegistrationFailed):
+        if answer.outcome != FAILED:
+            yield f"outcome: it is failed ({result})"
+        elif answer.detail not in str(result):
+            yield f"detail: it is {str(result)!r}"
+        return
+    if answer.outcome == FAILED:
+        yield "outcome: it is registrations"
+    expected = [one.model_dump() for one in answer.registrations or ()]
+    shown = [{"id": one.id, "url": one.url, "topic": one.topic} for one in result or ()]
+    if answer.flow != "unregister" and shown != expected:
+        yield f"registrations: they are {_json(shown)}"
 
 
 def _faults_in_calls(trial: Trial, answer: AnswerSpec, calls: list[HttpRequest]) -> Faults:
@@ -221,14 +252,20 @@ def _faults_in_calls(trial: Trial, answer: AnswerSpec, calls: list[HttpRequest])
 
 
 def _shown_call(call: HttpRequest, expected: ExpectedRequest) -> dict[str, Any]:
-    """A call in the form of what is expected: its body as JSON if the other is, and the headers that the other has."""
-    headers = {name.lower(): value for name, value in call.headers.items()}
-    body: Any = call.body.decode(errors="replace")
-    if not isinstance(expected.body, str):
+    headers, body = _in_form(call.headers, call.body, expected.headers, expected.body)
+    return {"method": call.method, "url": call.url, "headers": headers, "body": body}
+
+
+def _in_form(
+    headers: Mapping[str, str], body: bytes, expected: Mapping[str, str], expected_body: Any
+) -> tuple[dict[str, str], Any]:
+    """Headers and body in the form of what is expected: the headers that it has, and JSON if it has JSON."""
+    shown: Any = body.decode(errors="replace")
+    if not isinstance(expected_body, str):
         with suppress(ValueError):
-            body = json.loads(call.body)
-    named = {name: headers.get(name.lower(), "") for name in expected.headers}
-    return {"method": call.method, "url": call.url, "headers": named, "body": body}
+            shown = json.loads(body)
+    given = {name.lower(): value for name, value in headers.items()}
+    return {name: given.get(name.lower(), "") for name in expected}, shown
 
 
 def _faults_in_coverage(trial: Trial) -> Faults:
@@ -246,6 +283,10 @@ def _faults_in_calls_covered(trial: Trial) -> Faults:
     recipe, probes = trial.recipe, trial.account.spec.config.get("probe") is not None
     by_flow = {flow: [answer for answer in recipe.answers if answer.flow == flow] for flow in ("cancel", "probe")}
     cells = {"cancel": recipe.spec.cells.cancel, "probe": recipe.spec.cells.probe}
+    if trial.account.spec.config.get("registration") and not {"register", "registrations"} <= {
+        one.flow for one in recipe.answers
+    }:
+        yield "answers.json: give the calls of register and registrations: the account has `registration`"
     for flow, has in (("cancel", trial.account.config.no_cancel() is None), ("probe", probes)):
         if has and not any(answer.requests for answer in by_flow[flow]):
             yield f"answers.json: requests: give the call of one {flow}"

@@ -18,6 +18,9 @@ Provenance = Literal["recorded", "documented", "synthetic"]
 OUTCOMES = ("events", "ignored", "unrecognized", "malformed", "response")
 """What a fixture may expect; it has one of them."""
 FACTS = "facts"
+REGISTRATIONS, FAILED = "registrations", "failed"
+"""Outcomes of the calls about registrations: they did what they are for, or they failed."""
+Flow = Literal["cancel", "probe", "registrations", "register", "unregister"]
 
 
 class Part(BaseModel):
@@ -198,7 +201,10 @@ class Response(Part):
 
     status: int = 200
     headers: dict[str, str] = {}
+    """Headers that are not listed may be anything."""
     body: Any = ""
+    confirm: str = ""
+    """The URL that is called before."""
 
 
 class FixtureSpec(Sourced):
@@ -254,18 +260,28 @@ class ExpectedRequest(Part):
     body: Any = ""
 
 
+class GivenRegistration(Part):
+    """A webhook that is registered at the source."""
+
+    id: str
+    url: str
+    topic: str
+
+
 class AnswerSpec(Sourced):
     """One of `answers.json`: the source's responses to a flow, and what they mean."""
 
     name: str = Field(min_length=1)
-    flow: Literal["cancel", "probe"]
+    flow: Flow
     order: FixtureName | None = None
     """The fixture whose order it is about; default: the example's."""
     requests: tuple[ExpectedRequest, ...] | None = None
     """The calls that the flow makes."""
     responses: tuple[GivenResponse, ...]
-    outcome: Literal["facts"] | CancelOutcome
+    outcome: Literal["facts", "registrations", "failed"] | CancelOutcome
     facts: dict[str, Any] | None = None
+    registrations: tuple[GivenRegistration, ...] | None = None
+    """What is listed or made; for `unregister` what is deleted."""
     detail: str = ""
     """A part of the sentence for people."""
     after_s: float | None = None
@@ -278,6 +294,10 @@ class AnswerSpec(Sourced):
             raise ValueError("facts: give them with the outcome facts, and only then")
         if self.outcome == FACTS and self.flow != "probe":
             raise ValueError("outcome: only a probe has facts")
+        if (self.outcome in (REGISTRATIONS, FAILED)) != (self.flow not in ("cancel", "probe")):
+            raise ValueError("outcome: registrations and failed are those of registrations, register and unregister")
+        if self.registrations is None and (self.outcome == REGISTRATIONS or self.flow == "unregister"):
+            raise ValueError("registrations: list them")
         return self
 
 

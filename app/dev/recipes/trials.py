@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -14,7 +14,10 @@ from pydantic import SecretStr
 from app.config.resolve import Account, Endpoint, Resolved, resolve
 from app.contract import (
     CancelRequest,
+    Context,
     Facts,
+    Flow,
+    HandshakeResponse,
     HttpRequest,
     HttpResponse,
     Ignored,
@@ -22,6 +25,8 @@ from app.contract import (
     Order,
     Parsed,
     ParsedEvent,
+    Registration,
+    RegistrationFailed,
     Source,
     Unrecognized,
     Verdict,
@@ -31,9 +36,10 @@ from app.core.event import to_event
 from app.core.order import fold
 from app.core.verdict import judge
 from app.dev.recipes.folder import Recipe
-from app.dev.recipes.model import AnswerSpec, Proof, Request
+from app.dev.recipes.model import AnswerSpec, FixtureSpec, Proof, Request
 from app.dev.suite.cases import NOW, context, drive, inbound, verify
 
+T = TypeVar("T")
 HOST = "https://rescind.example.com"
 """Where an endpoint of a recipe is, for signatures that cover the URL."""
 
@@ -77,6 +83,12 @@ class Trial:
         """What the endpoint reads out of a request. Raises `MalformedPayload`."""
         return self.account.handler.parse(self.request(given), self.account.config)
 
+    def handshake(self, fixture: FixtureSpec) -> HandshakeResponse | None:
+        """The response to a challenge; None: it is none."""
+        ask = self.account.handler.handshake
+        request = replace(self.request(fixture.request), proven=fixture.verify is not None)
+        return None if ask is None else ask(request, self.account.config)
+
     def orders_after(self, name: str) -> dict[str, Order]:
         """The orders of a fixture's events, after them and those before. Raises `TrialError`, `MalformedPayload`."""
         events = []
@@ -101,26 +113,40 @@ class Trial:
 
     def exchange(self, answer: AnswerSpec) -> Exchange:
         """Run a flow on an answer's responses. Raises `TrialError`, `MalformedPayload`."""
-        spec = self.recipe.spec
-        order = self._order_of(answer)
-        handler, config, flow_context = self.account.handler, self.account.config, context()
+        flow_context = context()
         responses = [
             HttpResponse(given.status, given.headers, inbound({}, given.body, {}).body) for given in answer.responses
         ]
+        calls: list[HttpRequest] = []
         try:
-            if answer.flow == "probe":
-                if handler.probe is None:
-                    raise TrialError("the handler has no probe")
-                facts, calls = drive(handler.probe([order], config, flow_context), responses)
-                return Exchange(facts[0], calls, flow_context.hold_s)
-            # Of a cancel with a probe before it, this is the cancel.
-            request = CancelRequest(order, spec.example.reason, spec.example.note, probed=True)
-            results, calls = drive(handler.cancel([request], config, flow_context), responses)
+            result, _ = drive(_recorded(self._flow(answer, flow_context), calls), responses)
         except IndexError:
             raise TrialError(f"responses: the flow makes more than {len(responses)} calls") from None
         except AssertionError as error:
             raise TrialError(f"responses: {error}") from None
-        return Exchange(results[0], calls, flow_context.hold_s)
+        except RegistrationFailed as error:
+            result = error
+        return Exchange(result, calls, flow_context.hold_s)
+
+    def _flow(self, answer: AnswerSpec, flow_context: Context) -> Flow[Any]:
+        """The flow of an answer, whose result is of one order. Raises `TrialError`, `MalformedPayload`."""
+        handler, config = self.account.handler, self.account.config
+        if answer.flow == "cancel":
+            example = self.recipe.spec.example
+            # Of a cancel with a probe before it, this is the cancel.
+            request = CancelRequest(self._order_of(answer), example.reason, example.note, probed=True)
+            return _first(handler.cancel([request], config, flow_context))
+        if answer.flow == "probe" and handler.probe is not None:
+            return _first(handler.probe([self._order_of(answer)], config, flow_context))
+        if answer.flow == "register" and handler.register is not None:
+            url = f"{HOST}/webhooks/{self.recipe.endpoint_id}"
+            return handler.register(url, handler.topics(config), config, flow_context)
+        if answer.flow == "registrations" and handler.registrations is not None:
+            return handler.registrations(config, flow_context)
+        if answer.flow == "unregister" and handler.unregister is not None:
+            listed = [Registration(one.id, one.url, one.topic) for one in answer.registrations or ()]
+            return handler.unregister(listed, config, flow_context)
+        raise TrialError(f"flow: the handler has no {answer.flow}")
 
     def _order_of(self, answer: AnswerSpec) -> Order:
         """The order that an answer is about. Raises `TrialError`, `MalformedPayload`."""
@@ -156,6 +182,24 @@ class Exchange:
     result: Any
     calls: list[HttpRequest]
     hold_s: float
+
+
+def _first(flow: Flow[list[T]]) -> Flow[T]:
+    results = yield from flow
+    return results[0]
+
+
+def _recorded(flow: Flow[T], calls: list[HttpRequest]) -> Flow[T]:
+    """The flow, with its calls added to `calls`, also where it fails."""
+    response = None
+    while True:
+        try:
+            request = next(flow) if response is None else flow.send(response)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        calls.append(request)
+        response = yield request
 
 
 def trial_of(recipe: Recipe) -> Trial:
