@@ -142,6 +142,53 @@ FAULTS: dict[str, tuple[Change, str]] = {
 }
 
 
+OTHERS: dict[str, tuple[str, Change, str]] = {
+    "another response to a challenge": (
+        "woocommerce",
+        data("fixtures/ping.json", "response", "status", value=204),
+        "fixtures/ping.json: response: it is",
+    ),
+    "no challenge": (
+        "woocommerce",
+        data("fixtures/ping.json", "request", "body", value="webhook=3"),
+        "fixtures/ping.json: response: it is no challenge",
+    ),
+    "a challenge is not configured": (
+        "woocommerce",
+        text("verified: false, ", ""),
+        "fixtures/ping.json: response: it is no challenge",
+    ),
+    "another wait": (
+        "shopify",
+        text("restored_per_s: 2}", "restored_per_s: 1}"),
+        "bucket): hold_s: it is",
+    ),
+    "other registrations": (
+        "shopify",
+        text("url: address", "url: format"),
+        "registrations: they are",
+    ),
+    "another call to register": (
+        "shopify",
+        text("format: json}}", "format: xml}}"),
+        "are made): requests.0: it is",
+    ),
+    "another failure to register": (
+        "shopify",
+        text(
+            "          id: webhook.id\n",
+            "          id: webhook.id\n          answers: [{status: 401, outcome: succeeded}]\n",
+        ),
+        "(token revoked while webhooks are made)",
+    ),
+    "an order that no probe tells of": (
+        "shipstation",
+        text("probe: the order,", "probe: an order,"),
+        "example.probe: there is no answer 'an order' with facts",
+    ),
+}
+
+
 def faults(folder: Path) -> list[str]:
     try:
         return faults_of(read(folder))
@@ -154,6 +201,16 @@ def test_a_fault_is_named(case: str, tmp_path: Path) -> None:
     change, expected = FAULTS[case]
     folder = tmp_path / WORKS
     shutil.copytree(shipped() / WORKS, folder)
+    change(folder)
+    found = faults(folder)
+    assert any(expected in fault for fault in found), found
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_a_fault_is_named_at_other_sources_too(case: str, tmp_path: Path) -> None:
+    name, change, expected = OTHERS[case]
+    folder = tmp_path / name
+    shutil.copytree(shipped() / name, folder)
     change(folder)
     found = faults(folder)
     assert any(expected in fault for fault in found), found
