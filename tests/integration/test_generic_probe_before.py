@@ -189,5 +189,5 @@ async def test_a_limit_in_a_response_holds_the_account(rescind: Rescind, shop: S
     await until(held, "a hold")
     assert rate.hold_until <= time.monotonic() + 1800
     assert await methods(shop) == ["GET"], "the probe's response said so"
-    waiting = await rescind.cancellation(id)
-    assert (waiting["state"], waiting["waiting"]["for"]) == ("scheduled", "throttled")
+    waiting = await rescind.settled(id, "scheduled")
+    assert waiting["waiting"]["for"] == "throttled"
