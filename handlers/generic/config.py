@@ -9,13 +9,14 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
+    SecretStr,
     Tag,
     field_serializer,
     field_validator,
     model_validator,
 )
 
-from app.contract import BaseConfig, Phase, PostHandshakes
+from app.contract import Authorize, BaseConfig, Phase, PostHandshakes
 from app.kit.cel import expression
 from app.kit.cel.expression import InvalidExpression, Kind, Scope
 from app.kit.config import Secret, timeout_s
@@ -199,6 +200,8 @@ class Config(BaseConfig):
             raise ValueError("fields.status: phases are told by the status: say where an event states it")
         if self.cancel is not None and self.cancel.probe_before and self.probe is None:
             raise ValueError("cancel.probe_before: there is no call to probe by: configure `probe`, or leave this out")
+        if self.token is not None and self.authorization() is not None:
+            raise ValueError("token: this provider's handler gives its calls their credentials: leave it out")
         if self.token is not None:
             check_token(self.token, self.secret_values)
         for name, call in self._calls():
@@ -234,6 +237,10 @@ class Config(BaseConfig):
         """See `BaseConfig.post_handshakes`."""
         return asked.post_handshakes(self.challenges)
 
+    def authorization(self) -> Authorize | None:
+        """What gives calls their credentials, where `source_handler` was given something for that."""
+        return None
+
     def scope_of(self, call: Call) -> Scope:
         """The names that the call's headers and body may use."""
         scope = with_secrets(frozenset(self.secret_values), call.names)
@@ -241,8 +248,9 @@ class Config(BaseConfig):
 
     @property
     def secret_values(self) -> dict[str, str]:
-        """The secrets in plain."""
-        given = {**self.secrets, **({API_KEY: self.api_key} if self.api_key is not None else {})}
+        """The secrets in plain, by name: also those in fields of their own (`api_key`, and what a handler adds)."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        given = {**self.secrets, **{name: value for name, value in fields.items() if isinstance(value, SecretStr)}}
         return {name: secret.get_secret_value() for name, secret in given.items()}
 
 

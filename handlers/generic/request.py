@@ -12,7 +12,7 @@ from app.contract import CancelOutcome, Context, Flow, HttpRequest, HttpResponse
 from app.kit.cel.expression import Expression, ExpressionFailed, Scope
 from app.kit.ids import path_segment
 from app.kit.responses import ProviderResponse, ResponseKind
-from app.kit.tokens import Session
+from app.kit.tokens import Session, send_authorized
 from handlers.generic.call import Call
 from handlers.generic.config import Config
 from handlers.generic.credentials import tokens_of
@@ -64,7 +64,11 @@ def make_call(
     tokens = tokens_of(config)
     # What cannot be made is told before a token is fetched for it.
     request = build()
-    response = (yield request) if tokens is None else (yield from Session(tokens, context).call(build))
+    authorize = config.authorization()
+    if authorize is not None:
+        response = yield from send_authorized(request, authorize, config, context)
+    else:
+        response = (yield request) if tokens is None else (yield from Session(tokens, context).call(build))
     if isinstance(response, ProbeUnavailable):
         kind = _WITHOUT_TOKEN.get(response.outcome, ResponseKind.NOT_OFFERED)
         return ProviderResponse(kind, str(response), after_s=response.after_s)
