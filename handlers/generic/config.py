@@ -200,10 +200,7 @@ class Config(BaseConfig):
             raise ValueError("fields.status: phases are told by the status: say where an event states it")
         if self.cancel is not None and self.cancel.probe_before and self.probe is None:
             raise ValueError("cancel.probe_before: there is no call to probe by: configure `probe`, or leave this out")
-        if self.token is not None and self.authorization() is not None:
-            raise ValueError("token: this provider's handler gives its calls their credentials: leave it out")
-        if self.token is not None:
-            check_token(self.token, self.secret_values)
+        self._check_token()
         for name, call in self._calls():
             for header, text in call.headers.items():
                 _check_template(f"{name}.headers.{header}", text, self.scope_of(call))
@@ -216,6 +213,12 @@ class Config(BaseConfig):
             self.registration.check(create.names_read(self.scope_of(create)), delete.names_read(self.scope_of(delete)))
         asked.check(self.challenges, frozenset(self.secret_values))
         return self
+
+    def _check_token(self) -> None:
+        if self.token is not None and self.authorization() is not None:
+            raise ValueError("token: this provider's handler gives its calls their credentials: leave it out")
+        if self.token is not None:
+            check_token(self.token, self.secret_values)
 
     def _calls(self) -> Iterator[tuple[str, Call]]:
         """(where it is configured, the call)."""
