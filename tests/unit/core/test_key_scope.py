@@ -11,8 +11,6 @@ from app.contract import KeyRef, KeySource, KeyUnavailable, VerificationError
 from app.core.key_scope import (
     ABSENT_MAX,
     ABSENT_S,
-    CREDIT,
-    CREDIT_S,
     DOCUMENTS_MAX,
     REFRESH_AT,
     RESTING_MAX,
@@ -137,6 +135,8 @@ def test_keys_outlive_failing_refreshes_but_not_their_life_and_then_requests_com
     assert max(gaps) == RETRY_MAX_S
     assert len(waits) < 25
     assert is_missing(scope, kid("a"), LIFE_S)
+    scope.fetched(JWKS, keys("a"), 0.0)
+    assert is_missing(scope, kid("a"), LIFE_S), "nothing has looked what to fetch next in the meantime"
 
 
 def test_a_source_that_fails_gets_no_request_a_401() -> None:
@@ -171,7 +171,7 @@ def test_a_flood_of_unknown_keys_makes_no_flood_of_fetches_and_is_not_remembered
         scope = KeyScope(source)
         known = name("a")
         scope.fetched(known.url, keys("a") if source is SET else one(), 0.0)
-        assert flood(scope, name) <= CREDIT + 100 / CREDIT_S + 1
+        assert flood(scope, name) <= 14, "3 at once, and one every 10 s for 100 s"
         assert len(scope._wanted) <= WANTED_MAX
         assert len(scope._absent) <= ABSENT_MAX
         assert len(scope._resting) <= RESTING_MAX
