@@ -185,6 +185,8 @@ class Proof(Part):
     at: AwareDatetime
     options: dict[str, Any] = {}
     """Changes of the endpoint's `verify` for this request."""
+    keys: dict[str, Any] = {}
+    """URL → what the source publishes there: a key or certificate in PEM, or JSON."""
 
 
 class Standing(Part):

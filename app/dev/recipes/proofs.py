@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,12 +13,15 @@ from multidict import CIMultiDict
 from pydantic import SecretStr
 
 from app.contract import HttpRequest, InboundRequest, MalformedPayload, VerificationError, VerifyOptions
+from app.contract.published_keys import KeyRef, KeyUnavailable
+from app.core.key_scope import KeyScope
 from app.dev.recipes.model import FixtureSpec, Missing, Proof, Request
 from app.dev.recipes.trials import Trial
 from app.dev.suite.cases import NOW
 from app.kit.sample import signed
 from app.kit.sign import CannotSign
 from app.kit.signing import PROOF_IN_HEADERS
+from app.workers.key_documents import read_keys
 
 FLIPS = 32
 """Bytes of a body that are changed in turn."""
@@ -66,6 +70,7 @@ def _received(sent: HttpRequest, given: Request) -> InboundRequest:
 
 def _faults_in_proof(trial: Trial, request: InboundRequest, proof: Proof) -> Iterator[str]:
     options = trial.options(proof)
+    request = replace(request, keys=_Published(proof))
     cause = _refused(trial, request, options, proof.at)
     if cause is not None:
         yield f"its proof is not accepted: {cause}"
@@ -87,6 +92,23 @@ def _faults_in_proof(trial: Trial, request: InboundRequest, proof: Proof) -> Ite
         yield f"it is accepted with another byte at {accepted[0]} of its body"
 
 
+class _Published:
+    """The keys that a proof lists."""
+
+    def __init__(self, proof: Proof) -> None:
+        self._proof = proof
+
+    def find(self, ref: KeyRef) -> tuple[Any, ...]:
+        """See `PublishedKeys.find`."""
+        document = self._proof.keys.get(ref.url)
+        if document is None:
+            raise KeyUnavailable(ref)
+        body = document.encode() if isinstance(document, str) else json.dumps(document).encode()
+        scope, seconds = KeyScope(ref.source), self._proof.at.timestamp()
+        scope.fetched(ref.url, read_keys(ref.source, body, {}, self._proof.at), seconds)
+        return scope.find(ref, seconds)
+
+
 def _positions(body: bytes) -> Sequence[int]:
     return range(0, len(body), max(1, len(body) // FLIPS))
 
@@ -101,6 +123,6 @@ def _refused(trial: Trial, request: InboundRequest, options: VerifyOptions, at: 
     """Why a request is not accepted; None if it is."""
     try:
         trial.verify(request, options, at)
-    except (VerificationError, MalformedPayload) as error:
+    except (VerificationError, MalformedPayload, KeyUnavailable) as error:
         return str(error)
     return None
