@@ -8,13 +8,16 @@ from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 SHARED_KEY = ("HS256", "HS384", "HS512")
 """Algorithms by a key that both sides have."""
 KEY_PAIR = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Algorithms by a private key, in PEM."""
 
-_RSA_BITS_MIN = 2048
+_RSA_BITS_MIN, _RSA_BITS_MAX = 2048, 4096
+"""To check a key of more bits would take seconds."""
+_RSA = ("RS", "PS")
 
 
 def sign_jwt(
@@ -39,11 +42,30 @@ def check_jwt_key(algorithm: str, key: str | bytes) -> None:
         return
     if not hasattr(prepared, "sign"):
         raise ValueError(f"{algorithm} takes a private key, and this is a public one")
-    if isinstance(prepared, RSAPrivateKey) and prepared.key_size < _RSA_BITS_MIN:
-        raise ValueError(f"the private key has {prepared.key_size} bits: {algorithm} takes {_RSA_BITS_MIN} or more")
+    if isinstance(prepared, RSAPrivateKey):
+        if not _RSA_BITS_MIN <= prepared.key_size <= _RSA_BITS_MAX:
+            raise ValueError(f"the private key has {prepared.key_size} bits: give one of 2048 to 4096")
+        if not _is_sound(key):
+            raise ValueError("the parts of the private key do not belong together")
 
 
 @lru_cache(maxsize=256)
 def _prepared(algorithm: str, key: str | bytes) -> Any:
-    """The key as the library uses it: to read a private key takes longer than to sign with it."""
+    """The key as the library uses it. An RSA key is checked when it is saved, not here: that takes far longer."""
+    if algorithm.startswith(_RSA):
+        pem = key.encode() if isinstance(key, str) else key
+        private = load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
+        if not isinstance(private, RSAPrivateKey):
+            raise ValueError("it is of another kind")
+        return private
     return jwt.get_algorithm_by_name(algorithm).prepare_key(key)
+
+
+@lru_cache(maxsize=256)
+def _is_sound(key: str | bytes) -> bool:
+    """Whether the parts of an RSA key belong together. Takes tens of milliseconds."""
+    try:
+        load_pem_private_key(key.encode() if isinstance(key, str) else key, None)
+    except ValueError:
+        return False
+    return True

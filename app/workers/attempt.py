@@ -206,8 +206,10 @@ class AttemptRunner:
             log.exception("handler_failed", account=account.spec.id, flow=parts[0].job.kind)
             detail = f"The handler failed: {type(error).__name__}: {error}"
             results = [no_response(cancels, detail, may_have_applied=bool(conversation.exchanges))] * len(parts)
-        fetched = Redactor(context.concealed)
-        return [redacted(redacted(result, fetched), self.tools.redactor) for result in results]
+        if context.concealed:
+            fetched = Redactor(context.concealed)
+            results = [redacted(result, fetched) for result in results]
+        return [redacted(result, self.tools.redactor) for result in results]
 
     def _flow(self, account: Account, parts: Sequence[_Part], context: Context) -> Any:
         handler = account.handler

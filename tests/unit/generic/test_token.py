@@ -32,6 +32,10 @@ def private_pem(key: Any) -> str:
     return str(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
 
 
+def public_pem(key: Any) -> str:
+    return str(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
+
+
 RSA = rsa.generate_private_key(65537, 2048)
 
 
@@ -250,7 +254,7 @@ def fault(given: Any, **more: Any) -> str:
 
 
 def test_a_token_s_configuration_is_checked() -> None:
-    public = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    public = public_pem(RSA)
     curve, small = ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 1024)  # noqa: S505 - it is refused
     hs, rs = {"alg": "HS256", "claims": {}, "key": "secrets.k"}, {"alg": "RS256", "claims": {}, "key": "secrets.k"}
     cases: list[tuple[Any, str, dict[str, Any]]] = [
@@ -279,9 +283,10 @@ def test_a_token_s_configuration_is_checked() -> None:
         ({"jwt": {**hs, "key_encoding": "base64"}}, "not written in base64", {"k": "a_b"}),
         ({"jwt": hs}, "token.jwt.key: HS256", {"k": public}),
         ({"jwt": rs}, "private key in PEM", {"k": "x" * 32}),
-        ({"jwt": rs}, "private key, and this is a public one", {"k": public}),
+        ({"jwt": rs}, "private key in PEM", {"k": public}),
         ({"jwt": rs}, "private key in PEM", {"k": private_pem(curve)}),
         ({"jwt": rs}, "1024 bits", {"k": private_pem(small)}),
+        ({"jwt": {**rs, "alg": "ES256"}}, "this is a public one", {"k": public_pem(curve)}),
         ({"jwt": {**rs, "alg": "ES384"}}, "of its own kind", {"k": private_pem(curve)}),
         ({"jwt": {**rs, "key_encoding": "hex"}}, "takes a key in PEM", {"k": private_pem(RSA)}),
         ({"jwt": {**hs, "claims": {"a": "{{ token }}"}}}, "token.jwt.claims.a", {"k": "x" * 32}),
