@@ -120,13 +120,13 @@ class Example(Part):
     order: str | None = None
     """Where no webhook tells of orders: the order's id."""
     probe: str | None = None
-    """Of such an order: the answer whose facts it has."""
+    """The answer whose facts the order has at its cancel: where no webhook tells of orders, or a probe comes before."""
     reason: str
     note: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.fixture is None) == (self.order is None) or (self.order is None) != (self.probe is None):
+        if (self.fixture is None) == (self.order is None) or (self.order is not None and self.probe is None):
             raise ValueError(
                 "give a fixture; or, where no webhook tells of orders, an order and the answer to its probe"
             )

@@ -33,11 +33,12 @@ from app.contract import (
     VerifyOptions,
 )
 from app.core.event import to_event
-from app.core.order import fold
+from app.core.order import apply, fold
 from app.core.verdict import judge
 from app.dev.recipes.folder import Recipe
 from app.dev.recipes.model import AnswerSpec, FixtureSpec, Proof, Request
 from app.dev.suite.cases import NOW, context, drive, inbound, verify
+from app.dev.trial.flows import CANCELLATION
 
 T = TypeVar("T")
 HOST = "https://rescind.example.com"
@@ -134,7 +135,7 @@ class Trial:
         if answer.flow == "cancel":
             example = self.recipe.spec.example
             # Of a cancel with a probe before it, this is the cancel.
-            request = CancelRequest(self._order_of(answer), example.reason, example.note, probed=True)
+            request = CancelRequest(self._order_of(answer), example.reason, example.note, CANCELLATION, probed=True)
             return _first(handler.cancel([request], config, flow_context))
         if answer.flow == "probe" and handler.probe is not None:
             return _first(handler.probe([self._order_of(answer)], config, flow_context))
@@ -151,18 +152,18 @@ class Trial:
     def _order_of(self, answer: AnswerSpec) -> Order:
         """The order that an answer is about. Raises `TrialError`, `MalformedPayload`."""
         example = self.recipe.spec.example
-        fixture = answer.order or example.fixture
-        if fixture is not None:
-            return next(iter(self.orders_after(fixture).values()))
-        account, id = self.account.spec.id, str(example.order)
+        account, fixture = self.account.spec.id, answer.order or example.fixture
+        order = (
+            Order(account, str(example.order)) if fixture is None else next(iter(self.orders_after(fixture).values()))
+        )
+        if answer.flow == "probe" or answer.order is not None or example.probe is None:
+            return order
         probed = next((one for one in self.recipe.answers if one.name == example.probe), None)
         if probed is None or probed.facts is None:
             raise TrialError(f"example.probe: there is no answer {example.probe!r} with facts")
-        if answer.flow == "probe":
-            return Order(account, id)
         facts = msgspec.convert(probed.facts, Facts)
-        event = to_event(ParsedEvent(id, "order.probed", b"", facts, NOW), account, NOW, Source.PROVIDER, None)
-        return fold(account, id, [event])[0]
+        event = to_event(ParsedEvent(order.id, "order.probed", b"", facts, NOW), account, NOW, Source.PROVIDER, None)
+        return apply(order, event)
 
     def _way_to(self, name: str, seen: tuple[str, ...] = ()) -> Iterator[str]:
         """The fixtures before `name`, and itself."""

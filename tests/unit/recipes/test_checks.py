@@ -181,6 +181,12 @@ OTHERS: dict[str, tuple[str, Change, str]] = {
         ),
         "(token revoked while webhooks are made)",
     ),
+    "a probe before the cancel that is not there": (
+        "square",
+        text("probe: the order,", "probe: an order,"),
+        "example.probe: there is no answer 'an order' with facts",
+    ),
+    "a cancel that is not made of the probe before": ("square", text(" probe: the order,", ""), "requests.0: it is"),
     "an order that no probe tells of": (
         "shipstation",
         text("probe: the order,", "probe: an order,"),
