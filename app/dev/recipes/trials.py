@@ -34,7 +34,6 @@ from app.contract import (
 )
 from app.core.event import to_event
 from app.core.order import apply, fold
-from app.core.verdict import judge
 from app.dev.recipes.folder import Recipe
 from app.dev.recipes.model import AnswerSpec, FixtureSpec, Proof, Request
 from app.dev.suite.cases import NOW, context, drive, inbound, verify
@@ -110,7 +109,7 @@ class Trial:
 
     def verdict(self, order: Order, at: datetime) -> Verdict:
         """May the order be canceled?"""
-        return judge(self.account.handler, self.account.view.rules, order, at, self.account.spec.stale_after_s)
+        return self.account.view.judge(order, at)
 
     def exchange(self, answer: AnswerSpec) -> Exchange:
         """Run a flow on an answer's responses. Raises `TrialError`, `MalformedPayload`."""
