@@ -79,7 +79,7 @@ def _faults_in_proof(trial: Trial, request: InboundRequest, proof: Proof) -> Ite
     if options.secrets and _refused(trial, request, other, proof.at) is None:
         yield "it is accepted with another secret"
     bare = replace(request, headers=CIMultiDict(), query={})
-    if _refused(trial, bare, options, proof.at) is None:
+    if not _stands_in_body(options) and _refused(trial, bare, options, proof.at) is None:
         yield "it is accepted without its headers"
     handler_s_own = options.scheme == "handler" and trial.account.handler.proof_in_headers
     if handler_s_own or options.scheme in PROOF_IN_HEADERS:
@@ -107,6 +107,11 @@ class _Published:
         scope, seconds = KeyScope(ref.source), self._proof.at.timestamp()
         scope.fetched(ref.url, read_keys(ref.source, body, {}, self._proof.at), seconds)
         return scope.find(ref, seconds)
+
+
+def _stands_in_body(options: VerifyOptions) -> bool:
+    """Whether the signature is a part of the body."""
+    return options.items is not None or (options.signature is not None and "{header:" not in options.signature)
 
 
 def _positions(body: bytes) -> Sequence[int]:
