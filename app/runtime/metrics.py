@@ -88,6 +88,8 @@ KEY_FETCHES = Counter(
     "Fetches of public keys of sources; outcome: fetched, refused (no such key, or not one to accept) or failed.",
     ["outcome"],
 )
+for _outcome in ("fetched", "refused", "failed"):
+    KEY_FETCHES.labels(_outcome)  # shown from the start, at 0
 KEY_DOCUMENTS = Gauge("rescind_key_ring_documents", "Key sets, certificates and keys of sources that are at hand.")
 ENDPOINTS_DOWN = Gauge(
     "rescind_endpoint_down",

@@ -40,6 +40,21 @@ POLICIES: dict[str, dict[str, Any]] = {
     "limited": {"limits": {"per_hour": 1}},
     "failing": {"when": "order.attributes.nothing.at_all == 1"},
 }
+HOSTS = {"hosts": ["nobody.invalid"]}
+SOURCE = {
+    "base_url": "http://127.0.0.1:1",
+    "fields": {"order": "id", "status": "status"},
+    "phases": {"open": "open"},
+    "cancel": "none",
+    "challenges": [
+        {"method": "GET", "when": "has(request.query.challenge)", "body": "{{ request.query.challenge }}"},
+        {
+            "method": "POST",
+            "when": "has(request.json.confirm)",
+            "confirm": {"url": "{{ request.json.confirm }}", **HOSTS},
+        },
+    ],
+}
 
 
 class Disk:
@@ -92,6 +107,8 @@ class Scene:
         await rescind.put("accounts", "shop", {"provider": "shoplazza", "config": config})
         verify = {"secrets": [DEFAULT_CLIENT_SECRET]}
         await rescind.put("endpoints", "shop-in", {"account": "shop", "verify": verify, "keep_registered": True})
+        await rescind.put("accounts", "source", {"provider": "generic", "config": SOURCE})
+        await rescind.put("endpoints", "source-in", endpoint_of("source"))
         url = f"{self.receiver.url}/in"
         await rescind.put("subscriptions", "crm", {"url": url, "events": ["cancellation.*"]})
         await rescind.put("subscriptions", "off", {"url": url, "events": ["cancellation.*"]})
@@ -207,8 +224,11 @@ async def send_nonsense(scene: Scene) -> None:
 
 
 async def use_secrets(scene: Scene) -> None:
-    """Wrong ones, former ones, and a key that ends."""
+    """Wrong ones, former ones, and a key that ends; a challenge, and a subscription that cannot be confirmed."""
     rescind = scene.rescind
+    assert (await rescind.ask("GET", "/webhooks/source-in?challenge=c-1", key=None)).status == 200
+    reply = await rescind.hook({"confirm": "https://nobody.invalid/c-1"}, "source-in")
+    assert reply.status == 503, reply
     for _ in range(FAILING_MIN):
         assert (await rescind.hook({}, "failing-in", token="a-wrong-token")).status == 401
     if measured("rescind_webhooks_retired_secret_total", endpoint="rotated-in") is None:
