@@ -51,7 +51,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
 
     If one of them is not recognized, the whole request goes to quarantine, so that nothing of it is lost.
     """
-    events = None if config.format == FORM else cloudevents.events_in(request)
+    events = None if config.format == FORM else cloudevents.events_in(request, config.fields.order)
     is_cloud = events is not None
     # Of CloudEvents headers and base64 may hold what the raw body does not show.
     raw = UNTRUSTED

@@ -183,3 +183,14 @@ def test_nobody_else_may() -> None:
     assert leave(None, origins=["*"]) == {}
     assert leave("", origins=["*"]) == {}
     assert leave("a\r\nSet-Cookie: x", origins=["*"]) == {}
+
+
+def test_headers_make_no_event_of_a_body_that_is_none() -> None:
+    """A signature of the body holds no header: whoever has one signed body could name any order and status."""
+    forged = {"ce-specversion": "1.0", "ce-id": "o-2", "ce-type": "gone", "ce-source": "x", "ce-status": "gone"}
+    body = {"id": "o-1", "status": "placed"}
+    for order in ("id", "id || order.id"):
+        seen = observe(body, {**JSON, **forged}, fields={"order": order, "status": "status"})
+        assert (seen.order, seen.facts.phase) == ("o-1", Phase.OPEN)
+    seen = observe(body, {**JSON, **forged, "ce-subject": "o-3"}, fields={"order": "subject", "status": "data.status"})
+    assert (seen.order, seen.facts.phase) == ("o-3", Phase.OPEN)
