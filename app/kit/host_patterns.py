@@ -8,8 +8,9 @@ from collections.abc import Iterable
 URL_CHARS_MAX = 2048
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _LITERAL = re.compile(_LABEL)
-_ANY = r"[a-z0-9-]{3,63}"
-"""Shorter labels may be other services of one company: `sns.s3.amazonaws.com` would be a bucket of S3."""
+_ANY = r"(?!s3-)[a-z0-9-]{3,63}"
+"""Others may be other services of one company: `sns.s3.amazonaws.com`, `sns.s3-accelerate.amazonaws.com` and
+`sns.s3-us-west-2.amazonaws.com` are a bucket of S3, which is anybody's."""
 _URL = re.compile(r"https://([a-z0-9.-]{1,253})(?:[/?](?:[!-\"$-\[\]-~])*)?")
 _LITERALS_MIN = 2
 

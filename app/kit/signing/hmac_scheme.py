@@ -128,7 +128,7 @@ def hmac_fault(options: VerifyOptions) -> tuple[str, str] | None:
         for name in ("tolerance_s", "timestamp_format"):
             if name in options.model_fields_set and getattr(options, name) is not None:
                 return name, "without timestamp_header there is no time to compare: name it, or leave this out"
-    elif options.signed is not None and not _signs_time(options.signed, options.timestamp_header):
+    elif options.signed is not None and not signs_time(options.signed, options.timestamp_header):
         return (
             "timestamp_header",
             "signed has no {timestamp}, so that anybody can change the time: add it, or omit this",
@@ -140,7 +140,8 @@ def hmac_fault(options: VerifyOptions) -> tuple[str, str] | None:
     return _items_fault(options, options.signature)
 
 
-def _signs_time(signed: str, header: str) -> bool:
+def signs_time(signed: str, header: str) -> bool:
+    """Whether what is signed holds the time that stands in this header."""
     named = {name.lower() for name in header_names(signed)}
     return "timestamp" in signed_parts(signed).places or header.lower() in named
 

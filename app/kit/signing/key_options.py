@@ -9,6 +9,7 @@ from app.contract.published_keys import KeySource
 from app.kit.host_patterns import check_host_pattern
 from app.kit.paths.path import check
 from app.kit.signing.certificates import roots_of
+from app.kit.signing.hmac_scheme import signs_time
 from app.kit.signing.key_hosts import fault_in_fixed
 from app.kit.signing.key_material import ALGORITHMS, UnusableKey, cached_key, kind_of
 from app.kit.signing.places import is_place, place_of
@@ -41,15 +42,25 @@ def _faults(options: VerifyOptions) -> Iterator[tuple[str, str]]:
                 yield name, str(error)
     if options.signature is not None and options.header is not None:
         yield "header", "signature says where the signature stands: leave one of them out"
-    for name in ("tolerance_s", "timestamp_format"):
-        if options.timestamp_header is None and name in options.model_fields_set and getattr(options, name) is not None:
-            yield name, "without timestamp_header there is no time to compare: name it, or leave this out"
+    yield from _faults_in_time(options)
     if options.keys is None:
         yield from _faults_in_static(options)
     elif options.secrets:
         yield "secrets", "the key is fetched (keys): leave secrets out"
     else:
         yield from (("keys", text) for text in _faults_in_source(options.keys, options.key_id))
+
+
+def _faults_in_time(options: VerifyOptions) -> Iterator[tuple[str, str]]:
+    header, signed = options.timestamp_header, options.signed
+    for name in ("tolerance_s", "timestamp_format"):
+        if header is None and name in options.model_fields_set and getattr(options, name) is not None:
+            yield name, "without timestamp_header there is no time to compare: name it, or leave this out"
+    if header is not None and signed is not None and not signs_time(signed, header):
+        yield (
+            "timestamp_header",
+            "signed has no {timestamp}, so that anybody can change the time: add it, or omit this",
+        )
 
 
 def _faults_in_static(options: VerifyOptions) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,7 @@ from app.kit.signing.parts import read_document
 from app.kit.signing.proof import require_fresh
 from app.kit.signing.public_key import decoded_signature, look_up, require_signed
 
-_CERTIFICATE = re.compile(r"https://sns\.[a-z0-9-]{1,40}\.amazonaws\.com(\.cn)?/[A-Za-z0-9_-]{1,200}\.pem")
+_CERTIFICATE = re.compile(r"https://sns\.(?!s3-)[a-z0-9-]{1,40}\.amazonaws\.com(\.cn)?/[A-Za-z0-9_-]{1,200}\.pem")
 SNS_KEYS = KeySource(
     certificate_url="{json:SigningCertURL}",
     hosts=("sns.*.amazonaws.com", "sns.*.amazonaws.com.cn"),

@@ -274,6 +274,7 @@ def test_what_cannot_work_is_refused_when_it_is_saved() -> None:
         ({"secrets": [ecdsa], "algorithm": "ecdsa-sha256", "key_id": "{header:A}"}, "key_id", "nothing to look up"),
         ({"secrets": [ecdsa], "algorithm": "ecdsa-sha256", "signature": "proof"}, "signature", "no place of a request"),
         ({"secrets": [ecdsa], "algorithm": "ecdsa-sha256", "tolerance_s": 5}, "tolerance_s", "no time to compare"),
+        ({"secrets": [ecdsa], "timestamp_header": "T", "signed": "{body}"}, "timestamp_header", "change the time"),
         ({"secrets": [ecdsa], "keys": {"jwks_url": https}}, "secrets", "leave secrets out"),
         ({"keys": {"jwks_url": "http://keys.example/k"}}, "keys", "begins with https://"),
         ({"keys": {"jwks_url": "https://u:p@keys.example/k"}}, "keys", "leave user, password"),

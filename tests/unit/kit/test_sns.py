@@ -98,6 +98,9 @@ def test_the_certificate_comes_from_amazon_only() -> None:
         "https://SNS.us-east-1.amazonaws.com/a.pem",
         "https://bucket.s3.amazonaws.com/a.pem",
         "https://sns.bucket.s3.amazonaws.com/a.pem",
+        # A bucket named sns, at other names of S3: anybody's.
+        "https://sns.s3-us-west-2.amazonaws.com/a.pem",
+        "https://sns.s3-accelerate.amazonaws.com/a.pem",
         "https://snsxus-east-1.amazonaws.com/a.pem",
         "https://sns.us-east-1.amazonaws\u3002com/a.pem",
         right + "\n",
@@ -105,6 +108,12 @@ def test_the_certificate_comes_from_amazon_only() -> None:
     ):
         with pytest.raises(VerificationError, match="SigningCertURL"):
             verify({**message, "SigningCertURL": url}, key.public_key())
+
+
+def test_a_star_in_a_host_is_no_bucket() -> None:
+    assert is_allowed_host("sns.us-east-1.amazonaws.com", SNS_KEYS.hosts)
+    for label in ("s3", "s3-accelerate", "s3-us-west-2"):
+        assert not is_allowed_host(f"sns.{label}.amazonaws.com", SNS_KEYS.hosts)
 
 
 def test_what_is_no_message_of_sns_is_refused_with_a_reason() -> None:
