@@ -7,7 +7,10 @@ from functools import lru_cache
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.exceptions import InternalError, InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicNumbers
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 SHARED_KEY = ("HS256", "HS384", "HS512")
@@ -16,15 +19,18 @@ KEY_PAIR = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES38
 """Algorithms by a private key, in PEM."""
 
 _RSA_BITS_MIN, _RSA_BITS_MAX = 2048, 4096
-"""To check a key of more bits would take seconds."""
+"""Larger ones take tens of milliseconds for each signature."""
 _RSA = ("RS", "PS")
 
 
 def sign_jwt(
     algorithm: str, key: str | bytes, claims: Mapping[str, Any], header: Mapping[str, Any] | None = None
 ) -> str:
-    """The JWT with these claims, signed. `key` has passed `check_jwt_key`."""
-    return jwt.encode(dict(claims), _prepared(algorithm, key), algorithm=algorithm, headers=dict(header or {}))
+    """The JWT with these claims, signed. `key` has passed `check_jwt_key`. Raises TypeError, ValueError for others."""
+    try:
+        return jwt.encode(dict(claims), _prepared(algorithm, key), algorithm=algorithm, headers=dict(header or {}))
+    except jwt.PyJWTError as error:
+        raise ValueError("the library takes no such header or claim") from error
 
 
 def check_jwt_key(algorithm: str, key: str | bytes) -> None:
@@ -45,7 +51,7 @@ def check_jwt_key(algorithm: str, key: str | bytes) -> None:
     if isinstance(prepared, RSAPrivateKey):
         if not _RSA_BITS_MIN <= prepared.key_size <= _RSA_BITS_MAX:
             raise ValueError(f"the private key has {prepared.key_size} bits: give one of 2048 to 4096")
-        if not _is_sound(key):
+        if not is_sound(prepared):
             raise ValueError("the parts of the private key do not belong together")
 
 
@@ -62,10 +68,23 @@ def _prepared(algorithm: str, key: str | bytes) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _is_sound(key: str | bytes) -> bool:
-    """Whether the parts of an RSA key belong together. Takes tens of milliseconds."""
+def is_sound(key: RSAPrivateKey) -> bool:
+    """Whether the parts of an RSA key belong together, and sign what its public key verifies.
+
+    Takes some milliseconds. The library's own check also tests that the factors are prime, which takes up to half a
+    second; who configures a key that only looks like one has calls of its own refused.
+    """
+    parts = key.private_numbers()
+    (e, n), p, q, d = (parts.public_numbers.e, parts.public_numbers.n), parts.p, parts.q, parts.d
+    if not (p > 1 and q > 1 and p % 2 and q % 2 and p * q == n and 1 < d < n and 1 < e < n):
+        return False
+    if d * e % (p - 1) != 1 or d * e % (q - 1) != 1 or parts.iqmp * q % p != 1:
+        return False
+    if (parts.dmp1, parts.dmq1) != (d % (p - 1), d % (q - 1)):
+        return False
     try:
-        load_pem_private_key(key.encode() if isinstance(key, str) else key, None)
-    except ValueError:
+        signature = key.sign(b"", PKCS1v15(), SHA256())
+        RSAPublicNumbers(e, n).public_key().verify(signature, b"", PKCS1v15(), SHA256())
+    except (ValueError, InvalidSignature, InternalError):
         return False
     return True

@@ -306,6 +306,24 @@ def test_a_call_that_would_not_send_the_token_is_refused() -> None:
         make(cancel={**CALL, "headers": {"X-Token": "{{ token }}"}})
 
 
+def test_a_jwt_that_cannot_be_written_is_told_and_nothing_is_sent() -> None:
+    given = {"jwt": {"alg": "HS256", "claims": {}, "key": "secrets.k", "header": {"kid": 5}}}
+    result, asked = ask(given, secrets={"k": "x" * 32})
+    assert (result.outcome, "JWT cannot be written" in result.detail) == (CancelOutcome.UNAUTHORIZED, True)
+    assert asked == []
+
+
+def test_an_rsa_key_whose_parts_do_not_belong_together_is_refused() -> None:
+    rs = {"jwt": {"alg": "RS256", "claims": {}, "key": "secrets.k"}}
+    numbers, other = RSA.private_numbers(), rsa.generate_private_key(65537, 2048).private_numbers()
+    parts = {name: getattr(numbers, name) for name in ("p", "q", "d", "dmp1", "dmq1", "iqmp")}
+    for name in ("d", "dmp1", "dmq1", "iqmp"):
+        wrong = {**parts, name: getattr(other, name)}
+        key = rsa.RSAPrivateNumbers(**wrong, public_numbers=numbers.public_numbers)
+        pem = private_pem(key.private_key(unsafe_skip_rsa_key_validation=True))
+        assert "do not belong together" in fault(rs, secrets={"client_secret": SECRET, "k": pem}), name
+
+
 def test_times_are_the_flow_s() -> None:
     later = datetime(2030, 1, 1, tzinfo=NOW.tzinfo)
     given = {"jwt": {"alg": "HS256", "claims": {}, "key": "secrets.k"}}
