@@ -73,7 +73,7 @@ class Trial:
         changes: dict[str, Any] = dict(proof.options) if proof is not None else {}
         if proof is not None and proof.secrets:
             changes["secrets"] = tuple(SecretStr(secret) for secret in proof.secrets)
-        return VerifyOptions.model_validate({**self.endpoint.verify.model_dump(), **changes})
+        return VerifyOptions.model_validate({**self.endpoint.verify.model_dump(exclude_unset=True), **changes})
 
     def verify(self, request: InboundRequest, options: VerifyOptions, at: datetime) -> None:
         """Check the proof of a request. Raises `VerificationError`."""
