@@ -115,7 +115,8 @@ class Trial:
         """Run a flow on an answer's responses. Raises `TrialError`, `MalformedPayload`."""
         flow_context = context()
         responses = [
-            HttpResponse(given.status, given.headers, inbound({}, given.body, {}).body) for given in answer.responses
+            HttpResponse(given.status, _lowered(given.headers), inbound({}, given.body, {}).body)
+            for given in answer.responses
         ]
         calls: list[HttpRequest] = []
         try:
@@ -182,6 +183,10 @@ class Exchange:
     result: Any
     calls: list[HttpRequest]
     hold_s: float
+
+
+def _lowered(headers: dict[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _first(flow: Flow[list[T]]) -> Flow[T]:

@@ -228,3 +228,13 @@ def test_a_recipe_is_found_by_its_name_its_folder_and_its_file() -> None:
         assert open_recipe(given).name == WORKS
     with pytest.raises(RecipeError, match=r"there are: .*printify"):
         open_recipe("nobody")
+
+
+def test_headers_of_an_answer_are_read_as_any_document_spells_them(tmp_path: Path) -> None:
+    folder = tmp_path / WORKS
+    shutil.copytree(shipped() / WORKS, folder)
+    answers = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
+    number = next(number for number, answer in enumerate(answers) if answer["outcome"] == "throttled")
+    data("answers.json", number, "responses", 0, "headers", value={"Retry-After": "7"})(folder)
+    data("answers.json", number, "after_s", value=7.0)(folder)
+    assert faults(folder) == []
