@@ -20,7 +20,6 @@ VERIFY = """    verify:
       scheme: public_key
       algorithm: ecdsa-sha256
       header: X-Signature
-      encoding: base64
       keys: {url: "https://keys.example.com/shop.pem"}
 """
 
