@@ -104,7 +104,10 @@ def diff_recipe(
             title = f"Account {comparison.account}: the recipe {comparison.recipe} of this release {changed}."
             output.show(output.clean(title))
             rows = [{"path": one.path, "file": one.file, "recipe": one.recipe} for one in comparison.differences]
-            output.show_rows(DIFFERENCES, rows)
+            if rows:
+                output.show_rows(DIFFERENCES, rows)
+            else:
+                output.say("There are no differences.")
     if any(comparison.differences for comparison in found):
         raise typer.Exit(FAILED)
 

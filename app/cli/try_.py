@@ -127,10 +127,16 @@ def try_source(
     now = at or datetime.now(UTC)
     source = _read(file, now)
     chosen = _endpoint(source, endpoint)
-    base = os.environ.get(PUBLIC_URL) or DEFAULT_URL
+    # A server that does not know its URL answers no challenge that depends on it.
+    base = os.environ.get(PUBLIC_URL) or (DEFAULT_URL if method.upper() == POST else "")
     options = _Options(webhook or [], _headers(header or []), now, base, method.upper(), _pairs(query or []), url)
     given = _webhooks(options, chosen)
+    from app.kit.signing import signs_url
+
+    notes = [_UNKNOWN_URL] if signs_url(chosen.verify) and not (url or os.environ.get(PUBLIC_URL)) else []
     if sign:
+        for remark in notes:
+            output.say(f"{remark[0].upper()}{remark[1:]}.")
         _print_signed(source, chosen, given, options, to, as_json=json)
         return
     answers = _answers(answer or [], status or [], _headers(answer_header or []))
@@ -143,9 +149,6 @@ def try_source(
         from app.dev.trial.signing import proven
 
         given = [proven(chosen, one, now) for one in given]
-    from app.kit.signing import signs_url
-
-    notes = [_UNKNOWN_URL] if signs_url(chosen.verify) and not (url or os.environ.get(PUBLIC_URL)) else []
     trial = run(source, chosen, given, Wanted(now, order, reason, note, answers, flow, notes))
     if json:
         output.print_json(trial)
@@ -259,7 +262,7 @@ def _print_signed(
         made = list(given) or [signing.sample(endpoint, _url(options, endpoint), options.at)]
     except NoSample as error:
         raise Failure(f"There is no sample: {error}, with --webhook.") from error
-    url = signing.target(to or options.base, endpoint.spec.id)
+    url = signing.target(to or options.base or DEFAULT_URL, endpoint.spec.id)
     commands, variables = [], dict[str, None]()
     for number, one in enumerate(made):
         signed = _signed(endpoint, one, options.at)

@@ -103,11 +103,13 @@ def _flow(flow: TrialFlow) -> Iterator[RenderableType]:
         [
             ("", Text(_ADMITTED[flow.admitted])) if flow.admitted else ("", ""),
             ("reason", words if flow.admitted and flow.reason else ""),
-            ("problem", "" if flow.result is not None else flow.problem),
+            ("problem", "" if flow.result is not None or flow.calls else flow.problem),
         ]
     )
     for call in flow.calls:
         yield from _call(call)
+    if flow.calls and flow.result is None:
+        yield output.fields([("next" if flow.ok else "problem", flow.problem)])
     if flow.result is not None:
         yield _outcome(flow.result)
 
@@ -151,7 +153,7 @@ def _next(next: Consequence) -> str:
         "webhook": "a webhook is awaited for a day, and then a person decides",
     }
     said = waits.get(next.waiting, f"it waits for {next.waiting}{due}")
-    return f"{said} ({next.state})"
+    return said if next.waiting == "nothing" else f"{said} ({next.state})"
 
 
 def _verdict(verdict: Verdict) -> Text:

@@ -106,6 +106,7 @@ def test_a_person_is_asked_until_the_answer_fits(here: Machine):
 def test_a_file_is_compared_with_its_recipe(here: Machine):
     here.run(*ADD)
     assert here.json("recipe", "diff", "shopify.yaml")["data"][0]["differences"] == []
+    assert here.run("recipe", "diff", "shopify.yaml").err == "There are no differences.\n"
     here.write("shopify.yaml", text(here).replace("burst: 40", "burst: 20").replace("    quarantine_status: 200\n", ""))
     [found] = here.json("recipe", "diff", "shopify.yaml", code=1)["data"]
     differences = {row["path"]: (row["file"], row["recipe"]) for row in found["differences"]}

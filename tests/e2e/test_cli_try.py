@@ -157,3 +157,16 @@ def test_a_signed_command_is_taken_by_a_server(here: Machine, scheme: str):
             check=False,
         )
         assert "HTTP/1.1 200" in ran.stdout, (command, ran.stdout, ran.stderr)
+
+
+def test_what_depends_on_an_unknown_url_is_said(here: Machine):
+    signed = SHOP % "hmac, header: X-Sign, signed: '{url}{body}'"
+    challenge = "[{when: has(request.query.code), body: '{{ sha256(request.query.code + request.url) }}'}]"
+    here.write("shop.yaml", signed.replace("      phases:", f"      challenges: {challenge}\n      phases:", 1))
+    unknown = here.run("try", "shop.yaml", "--sign", "--to", "http://127.0.0.1:8701")
+    assert "RESCIND_PUBLIC_URL is not set" in unknown.err
+    asked = ("try", "shop.yaml", "--method", "GET", "--query", "code=1")
+    assert "RESCIND_PUBLIC_URL is not set" in here.run(*asked, code=1).out
+    here.env["RESCIND_PUBLIC_URL"] = "https://rescind.example.com"
+    assert here.run("try", "shop.yaml", "--sign").err == ""
+    here.run(*asked)

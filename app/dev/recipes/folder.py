@@ -96,6 +96,8 @@ def open_recipe(given: str) -> Recipe:
     if (path / FILE).is_file():
         return read(path)
     if path.is_file():
+        if path.name != FILE:
+            raise RecipeError(f"{given} is no recipe: give its folder, or the {FILE} in it")
         return read(path.parent)
     if given in names():
         return read(shipped() / given)

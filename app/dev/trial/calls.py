@@ -38,6 +38,8 @@ class Dialogue:
     calls: list[TrialCall] = field(default_factory=list)
     result: Any = None
     """What the flow returned, for its one order; None: it awaits an answer."""
+    used: int = 0
+    """How many of the answers that were given it took."""
     failure: str = ""
     """Why the flow broke off, without secrets."""
 
@@ -66,6 +68,7 @@ def converse(
             answer = token_answer if stands_in else next(left, None)
             if answer is None:
                 return dialogue
+            dialogue.used += not stands_in
             call.answer = f"{answer.response.status}, {answer.name}"
             request = flow.send(answer.response)
         dialogue.failure = f"the flow made more than {CALLS_MAX} calls"

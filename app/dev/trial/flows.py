@@ -33,6 +33,7 @@ CANCELLATION = "can_0000000000000000"
 """Stands for the id of a cancellation."""
 ATTEMPT = "att_0000000000000000"
 NONCE = "0" * 32
+_UNANSWERED = "what follows depends on the answer to the last call: give an --answer or a --status for it, too"
 _LEASE_S = 120.0
 _CHANCE = 0.5
 
@@ -73,6 +74,8 @@ def try_cancel(
         # Without a call it is the order, or the configuration, that the call cannot be made of.
         flow.ok = any(call.purpose == "cancel" for call in dialogue.calls) or bool(answers)
         flow.problem = "" if flow.ok else flow.result.detail
+    elif dialogue.used:
+        flow.problem = _UNANSWERED
     return flow
 
 
@@ -90,6 +93,8 @@ def try_probe(account: Account, unit: UnitOfWork, answers: Sequence[GivenAnswer]
         if not dialogue.calls:
             # An account need not have a probe: then the cancel says what follows.
             flow.problem = flow.result.detail
+    elif dialogue.used:
+        flow.problem = _UNANSWERED
     return flow
 
 

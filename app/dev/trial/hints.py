@@ -15,14 +15,14 @@ from msgspec.structs import replace
 
 from app.config.resolve import Endpoint
 from app.contract import InboundRequest, VerifyOptions
-from app.kit.signing import OPTIONS
+from app.kit.signing import OPTIONS, signs_url
 from app.web.verification import verify_by
 
 HINTS_MAX = 2
 TRIALS_MAX = 2000
 CHANGES_MAX = 4
 _DIGESTS = ("sha1", "sha256", "sha512")
-_PROOF = re.compile(r"sign|hmac|digest|hash|token|auth", re.IGNORECASE)
+_PROOF = re.compile(r"sig|hmac|digest|hash|token|auth", re.IGNORECASE)
 _PREFIX = re.compile(r"[A-Za-z0-9]{1,10}=")
 _UNIX_TIME = re.compile(r"(?<!\d)\d{10}(?!\d)")
 _SIGNED = ("{body}", "{url}{body}", "{url}{form}", "{timestamp}{body}", "{body}{timestamp}", "{timestamp}:{body}")
@@ -39,7 +39,7 @@ class _Variation(NamedTuple):
 
 
 def hints(endpoint: Endpoint, inbound: InboundRequest, now: datetime, cause: str) -> list[str]:
-    """Sentences that say what would make the request verify; none where nothing does that is tried."""
+    """Sentences that say what would make the request verify; what may be at fault where nothing does that is tried."""
     options = endpoint.verify
     said = [one.said for one in _variations(options, inbound, now, cause) if _verifies(endpoint, one)]
     if options.scheme == "hmac":
@@ -48,6 +48,9 @@ def hints(endpoint: Endpoint, inbound: InboundRequest, now: datetime, cause: str
             one.said for one in islice(_spellings(options, inbound, now), TRIALS_MAX) if _verifies(endpoint, one)
         )
         said += islice(spelled, 1)
+        if not said and cause == "bad_signature":
+            url = f" or another URL than {inbound.url}" if signs_url(options) else ""
+            said = [f"no other option verifies it: the source has another secret, or signed another body{url}"]
     return said[:HINTS_MAX]
 
 

@@ -122,7 +122,7 @@ class TrialFlow(Struct, kw_only=True):
     admitted: str = ""
     """Of a cancel: `sent`, `probed` (first) or `rejected`, by what is known of the order. Empty: it was not asked."""
     problem: str = ""
-    """Why there is no call, in a sentence."""
+    """Why there is no call, or no result of one that was answered, in a sentence."""
     reason: str = ""
     note: str | None = None
     calls: list[TrialCall] = field(default_factory=list)

@@ -54,6 +54,8 @@ def receive(endpoint: Endpoint, given: Given, now: datetime) -> tuple[TrialWebho
         return greeted, ()
     if given.method != METH_POST:
         reason = f"the provider's handler answers no {given.method}: it takes webhooks by POST only"
+        if endpoint.account.handler.handshake is not None:
+            reason = f"it fits no challenge or handshake of the account, and webhooks come by POST, not {given.method}"
         return TrialWebhook(name=given.name, status="refused", http_status=405, reason=reason), ()
     proof = proof_of(endpoint, given.inbound, now) if not given.trusted else trusted(endpoint, given.trusted)
     if not proof.ok:

@@ -228,6 +228,8 @@ def test_a_recipe_is_found_by_its_name_its_folder_and_its_file() -> None:
         assert open_recipe(given).name == WORKS
     with pytest.raises(RecipeError, match=r"there are: .*printify"):
         open_recipe("nobody")
+    with pytest.raises(RecipeError, match=r"answers.json is no recipe: give its folder, or the recipe.yaml in it"):
+        open_recipe(str(folder / "answers.json"))
 
 
 def test_headers_of_an_answer_are_read_as_any_document_spells_them(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.trial.support import KEY, NOW, SECRET, URL, answer, given, placed, source, trial
+from unit.trial.support import KEY, NOW, SECRET, URL, VERIFY, answer, given, placed, source, trial
 
 from app.config.file import MissingVariablesError
 from app.contract import Context, Flow, HandshakeResponse, HttpRequest
@@ -56,7 +56,12 @@ def test_a_webhook_that_does_not_verify_is_told_what_would(tmp_path: Path) -> No
     assert _hints(shop, body, ("X-Shopify-Hmac-SHA256", signed))[0] == "it verifies with verify.scheme: shopify"
     timed = ("X-Sign", b64encode(_digest(URL.encode() + body)).decode())
     assert _hints(shop, body, timed) == ["it verifies with verify.signed: {url}{body}"]
-    assert _hints(shop, body, ("X-Sign", b64encode(_digest(b"else")).decode())) == []
+    assert _hints(shop, body, ("X-Shop-Sig", signed)) == ["it verifies with verify.header: X-Shop-Sig"]
+    wrong = ("X-Sign", b64encode(_digest(b"else")).decode())
+    nothing = "no other option verifies it: the source has another secret, or signed another body"
+    assert _hints(shop, body, wrong) == [nothing]
+    by_url = source(tmp_path, verify={**VERIFY, "signed": "{url}{body}"})
+    assert _hints(by_url, body, wrong) == [f"{nothing} or another URL than {URL}"]
     stripe = source(tmp_path, verify={"scheme": "stripe", "secrets": [SECRET]})
     old = 1_700_000_000
     signature = hmac.digest(SECRET.encode(), f"{old}.".encode() + body, sha256).hex()
@@ -150,6 +155,12 @@ def test_a_token_is_fetched_first_and_is_never_shown(tmp_path: Path) -> None:
     assert order.cancel is not None
     assert order.cancel.result is not None
     assert "gave no token" in order.cancel.result.detail
+    # A rejected token is replaced, and the call made again: that wants an answer of its own.
+    [order] = trial(shop, placed(), answers=[answer(401)]).orders
+    assert order.cancel is not None
+    assert [call.purpose for call in order.cancel.calls] == ["token", "cancel", "token", "cancel"]
+    assert (order.cancel.ok, order.cancel.result) == (True, None)
+    assert "give an --answer or a --status for it, too" in order.cancel.problem
 
 
 def test_what_only_the_source_can_sign_is_taken_for_authentic_if_that_is_said(tmp_path: Path) -> None:
@@ -186,6 +197,7 @@ def test_handshakes_are_answered(tmp_path: Path) -> None:
     assert tried.webhooks[0].handshake.headers["WebHook-Allowed-Origin"] == "shop.example"
     nobody = run(shop, shop.endpoint(None), [given(b"", method="GET")], Wanted(NOW))
     assert (nobody.ok, nobody.webhooks[0].http_status) == (False, 405)
+    assert "it fits no challenge or handshake of the account" in nobody.failure
 
 
 def test_only_who_has_proved_who_it_is_confirms_a_subscription(tmp_path: Path) -> None:
