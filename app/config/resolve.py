@@ -372,6 +372,13 @@ def _check_verify(endpoint: Endpoint) -> None:
     if unused is not None:
         option, message = unused
         raise InvalidResourceError([Fault("endpoints", endpoint.spec.id, ("verify", option), message)])
+    account = endpoint.account
+    if options.keys is not None and options.keys.authorized and account.handler.authorize(account.config) is None:
+        text = (
+            f"account {account.spec.id} has no token that keys can be fetched with: give it one of client credentials "
+            "(config.key_token of generic); a refresh token that changes with each use is for the account's calls alone"
+        )
+        raise InvalidResourceError([Fault("endpoints", endpoint.spec.id, ("verify", "keys", "authorized"), text)])
 
 
 def _verify_of(spec: EndpointSpec, account: Account) -> VerifyOptions:

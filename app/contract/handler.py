@@ -14,6 +14,7 @@ from app.contract.handshake import HandshakeResponse, PostHandshakes
 from app.contract.inbound import InboundRequest, Parsed, VerifyOptions
 from app.contract.knowledge import Facts, Order, Phase, Verdict
 from app.contract.outbound import (
+    Authorize,
     CancelRequest,
     CancelResult,
     Context,
@@ -213,6 +214,10 @@ class Handler:
     """(request, config) → the response to a GET, HEAD or OPTIONS request, by which some senders ask for permission to
     send; and to a POST request where `BaseConfig.post_handshakes` says so. None: it is no handshake. Strangers reach
     it: `request.proven` says whether the request has proved its sender."""
+    authorize: Callable[[Any], Authorize | None] = lambda _: None
+    """(config) → what gives the fetch of a key its credentials, where the provider shows keys only to its clients
+    (`KeySource.authorized`). It keeps nothing durably: each node fetches by itself. None: the account has nothing that
+    may be used for that."""
     id_kind: Callable[[str], str | None] = one_kind_of_id
     """Which of the provider's ids a name is, where orders have several (`orderID`, `entityId`); None: a name that an
     order has only until its own id is known. An order has one id of each kind: what would give it two is refused."""

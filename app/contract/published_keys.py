@@ -26,6 +26,9 @@ class KeySource(BaseModel):
     """Hosts that a URL of the request may name: `api.paypal.com`; `*` stands for one whole label."""
     read: str | None = Field(None, max_length=1000)
     """`url`: where the key stands in a JSON response (JMESPath); without it the response is the key."""
+    authorized: bool = False
+    """`url`, `jwks_url`: the source shows keys only to those who have a token: they are fetched with one of the
+    account's."""
     names: tuple[str, ...] = Field((), max_length=50)
     """`certificate_url`: DNS names one of which the certificate must have, spelled as in `hosts`; default: any."""
     roots: str | None = Field(None, max_length=100_000)

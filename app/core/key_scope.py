@@ -1,7 +1,7 @@
 """The public keys of one source: which are at hand, which are wanted, and what to fetch next.
 
-A *scope* belongs to a source whose URL is fixed, or to one endpoint where the URL depends on the request. Times are
-seconds of a clock that only grows.
+A *scope* belongs to a source whose URL is fixed, or to one endpoint where the URL depends on the request, or the fetch
+on the account's credentials. Times are seconds of a clock that only grows.
 
 What a stranger can cause is bounded: requests cause `CREDIT` fetches at once and one every `CREDIT_S` after that, and a
 bounded number of what they named in vain is remembered. Refreshing what is in use costs no credit.
@@ -56,9 +56,9 @@ class _Document(Struct):
     """Whether a key of it was looked up since it was fetched."""
 
 
-def is_fixed(source: KeySource) -> bool:
-    """Whether the URL is the same for all requests."""
-    return KEY_ID not in source.location and not is_place(source.location)
+def is_shared(source: KeySource) -> bool:
+    """Whether the keys are the same for all endpoints: by a URL that no request changes, and nobody's credentials."""
+    return not source.authorized and KEY_ID not in source.location and not is_place(source.location)
 
 
 class KeyScope:
@@ -157,6 +157,10 @@ class KeyScope:
             document.refresh_at = until
         for name in [name for name in self._wanted if name[0] == url]:
             del self._wanted[name]
+
+    def retry(self) -> None:
+        """Leave nothing alone for having failed: what it failed by may have changed."""
+        self._resting.clear()
 
     def _earned(self, now: float) -> float:
         earned: float = self._credit + (now - self._credited_at) / CREDIT_S

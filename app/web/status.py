@@ -31,8 +31,8 @@ class Finding(Struct, kw_only=True):
 
     code: str
     """`paused`, `credentials_refused`, `policy_halted`, `policy_failing`, `breaker_open`, `throttled`, `quarantined`,
-    `approvals`, `indeterminate`, `account`, `endpoint_failing`, `endpoint_silent`, `public_url`, `registrations`,
-    `subscription_failing`, `subscription_disabled`, `search_index`."""
+    `approvals`, `indeterminate`, `account`, `endpoint_failing`, `endpoint_silent`, `public_url`, `keys`,
+    `registrations`, `subscription_failing`, `subscription_disabled`, `search_index`."""
     what: str
     """The subject, such as `account acme`."""
     account: str | None = None
@@ -115,6 +115,7 @@ async def current_findings(node: Node, account: str | None = None) -> list[Findi
         *_waiting(await node.store.counts_for_review(COUNT_MAX + 1, account), account),
         *await _endpoints(node),
         *_without_url(node),
+        *_without_keys(node),
         *_registrations(node),
         *(() if account else _subscriptions(node)),
         *(() if account else _search_index(node.indexer.fault)),
@@ -241,6 +242,24 @@ def _without_url(node: Node) -> Iterator[Finding]:
             detail = "its webhooks are refused: their signature holds the URL that was called, which is not known here"
             do = "Set RESCIND_PUBLIC_URL where the server runs to the URL that the provider calls, and start it again."
             yield Finding(code="public_url", what=what, account=account, state="fault", detail=detail, do=do)
+
+
+def _without_keys(node: Node) -> Iterator[Finding]:
+    """Endpoints whose source's public keys could not be fetched the last time."""
+    for fault in node.key_ring.faults:
+        for id, endpoint in node.config.endpoints.items():
+            concerned = fault.endpoint == id if fault.endpoint else endpoint.verify.keys == fault.source
+            if not (concerned and endpoint.spec.enabled):
+                continue
+            yield Finding(
+                code="keys",
+                what=f"endpoint {id}",
+                account=endpoint.spec.account,
+                state="fault" if fault.outage else "notice",
+                detail=f"the last fetch of a public key from {fault.host} brought none: {fault.error}",
+                do="Correct verify.keys of the endpoint, or the token of its account, if they are at fault; the server "
+                "tries again by itself, and webhooks get 503 meanwhile.",
+            )
 
 
 def _registrations(node: Node) -> Iterator[Finding]:

@@ -15,22 +15,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from contextvars import Context
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from msgspec import Struct
 
-from app.config.resolve import Endpoint
+from app.config.resolve import Account, Endpoint
 from app.contract import MalformedPayload
 from app.contract.published_keys import KeyRef, KeySource
-from app.core.key_scope import KeyScope, host_of, is_fixed
+from app.core.key_scope import KeyScope, host_of, is_shared
 from app.kit.signing.key_material import UnusableKey
 from app.runtime import metrics
 from app.runtime.log import LogLimiter
 from app.runtime.outgoing import OutgoingHttp, Reply, SendFailedError
+from app.workers.key_credentials import KeyCredentials
 from app.workers.key_documents import DOCUMENT_BYTES_MAX, read_keys
 
 FETCH_S = 5.0
@@ -43,6 +45,18 @@ NO_SUCH_DOCUMENT = (400, 404, 410)
 log = structlog.get_logger()
 
 _HEADERS = {"Accept": "application/json, application/x-pem-file, */*"}
+
+
+class KeyFault(Struct, frozen=True):
+    """Why the last fetch for these endpoints brought no key."""
+
+    endpoint: str
+    """"" where it is for all endpoints with this source."""
+    source: KeySource
+    host: str
+    error: str
+    outage: bool
+    """Whether no key is at hand, and it was no single key that a request may have named without reason."""
 
 
 class EndpointKeys:
@@ -72,6 +86,10 @@ class KeyRing:
         self._http: OutgoingHttp | None = None
         self._scopes: dict[tuple[KeySource, str], _Worker] = {}
         self._endpoints: dict[str, EndpointKeys] = {}
+        self._credentials: dict[str, KeyCredentials] = {}
+        """By account, for the endpoints in `_accounts`."""
+        self._accounts: dict[str, str] = {}
+        """Endpoint whose keys are fetched with credentials → account."""
         self._slots = asyncio.Semaphore(FETCHES_MAX)
         self._log = LogLimiter(LOG_S)
         self._ended = False
@@ -95,13 +113,12 @@ class KeyRing:
 
     def follow(self, endpoints: Iterable[Endpoint]) -> None:
         """Keep the keys of these endpoints, and drop those of others. Key sets are fetched at once."""
-        ids: set[str] = set()
-        sources: set[KeySource] = set()
-        for endpoint in endpoints:
-            ids.add(endpoint.spec.id)
-            source = endpoint.verify.keys
-            if source is not None and is_fixed(source):
-                sources.add(source)
+        endpoints = list(endpoints)
+        ids = {endpoint.spec.id for endpoint in endpoints}
+        sources = {
+            source for endpoint in endpoints if (source := endpoint.verify.keys) is not None and is_shared(source)
+        }
+        self._follow_accounts(endpoints)
         for key, worker in list(self._scopes.items()):
             source, owner = key
             if (owner not in ids) if owner else (worker.scope.is_kept and source not in sources):
@@ -113,6 +130,20 @@ class KeyRing:
             worker = self._worker("", source)
             worker.scope.is_kept = True
             self._wake(worker)
+
+    def _follow_accounts(self, endpoints: Iterable[Endpoint]) -> None:
+        """Use the credentials of these endpoints' accounts as they are now: with new ones, fetch anew what failed."""
+        authorized = [one for one in endpoints if one.verify.keys is not None and one.verify.keys.authorized]
+        accounts: dict[str, Account] = {one.account.spec.id: one.account for one in authorized}
+        former, self._credentials = self._credentials, {}
+        for id, account in accounts.items():
+            known = former.get(id)
+            self._credentials[id] = known if known is not None and known.is_for(account) else KeyCredentials(account)
+        changed = {id for id, credentials in self._credentials.items() if credentials is not former.get(id)}
+        self._accounts = {one.spec.id: one.account.spec.id for one in authorized}
+        for (_, endpoint), worker in self._scopes.items():
+            if self._accounts.get(endpoint) in changed:
+                worker.scope.retry()
 
     async def run(self, endpoints: Iterable[Endpoint] = ()) -> None:
         """Keep the keys of these endpoints, until canceled."""
@@ -128,16 +159,25 @@ class KeyRing:
                 await self._http.close()
 
     @property
+    def faults(self) -> Iterator[KeyFault]:
+        """What an operator should know of the last fetches."""
+        for (source, endpoint), worker in self._scopes.items():
+            if worker.fault is not None:
+                host, outcome, error = worker.fault
+                outage = not worker.scope.documents and (outcome == "failed" or is_shared(source))
+                yield KeyFault(endpoint, source, host, error, outage)
+
+    @property
     def documents(self) -> int:
         """How many documents are at hand."""
         return sum(len(worker.scope.documents) for worker in self._scopes.values())
 
     def _worker(self, endpoint: str, source: KeySource) -> _Worker:
-        key = (source, "" if is_fixed(source) else endpoint)
+        key = (source, "" if is_shared(source) else endpoint)
         worker = self._scopes.get(key)
         if worker is None:
             # Log lines are limited for each: one that fails all the time must not hide another.
-            worker = self._scopes[key] = _Worker(KeyScope(source), endpoint or host_of(source.location))
+            worker = self._scopes[key] = _Worker(KeyScope(source), key[1], endpoint or host_of(source.location))
         return worker
 
     def _wake(self, worker: _Worker) -> None:
@@ -164,7 +204,7 @@ class KeyRing:
         scope = worker.scope
         scope.begin(url, time.monotonic())
         try:
-            reply = await self._get(url)
+            reply = await self._get(worker, url)
             if reply.status in NO_SUCH_DOCUMENT and scope.source.jwks_url is None:
                 raise UnusableKey(f"no such key is published at {host_of(url)}")  # noqa: TRY301 - see below
             if reply.status != OK or reply.truncated:
@@ -181,15 +221,22 @@ class KeyRing:
             self._note(worker, url, "failed", str(error) if known else f"{type(error).__name__}: {error}")
         else:
             scope.fetched(url, keys, time.monotonic())
+            worker.fault = None
             metrics.KEY_FETCHES.labels("fetched").inc()
 
-    async def _get(self, url: str) -> Reply:
+    async def _get(self, worker: _Worker, url: str) -> Reply:
         if self._http is None:
             self._http = self._open_http()
+        if worker.scope.source.authorized:
+            credentials = self._credentials.get(self._accounts.get(worker.endpoint, ""))
+            if credentials is None:
+                raise SendFailedError("the endpoint is not there any more", None)
+            return await credentials.get(self._http, url, _HEADERS, timeout_s=FETCH_S, keep=DOCUMENT_BYTES_MAX)
         return await self._http.send("GET", url, _HEADERS, b"", timeout_s=FETCH_S, keep=DOCUMENT_BYTES_MAX)
 
     def _note(self, worker: _Worker, url: str, outcome: str, error: str) -> None:
         metrics.KEY_FETCHES.labels(outcome).inc()
+        worker.fault = host_of(url), outcome, error
         suppressed = self._log.admit(worker.label)
         if suppressed is not None:
             about = {"source": worker.label, "host": host_of(url), "outcome": outcome}
@@ -199,10 +246,14 @@ class KeyRing:
 class _Worker:
     """A scope, and the task that fetches for it."""
 
-    __slots__ = ("label", "scope", "task", "woken")
+    __slots__ = ("endpoint", "fault", "label", "scope", "task", "woken")
 
-    def __init__(self, scope: KeyScope, label: str) -> None:
+    def __init__(self, scope: KeyScope, endpoint: str, label: str) -> None:
         self.scope, self.label, self.woken = scope, label, asyncio.Event()
+        self.endpoint = endpoint
+        """"" where it is all endpoints'."""
+        self.fault: tuple[str, str, str] | None = None
+        """(host, outcome, error) of the last fetch, if it brought nothing."""
         self.task: asyncio.Task[None] | None = None
 
     def end(self) -> asyncio.Task[None] | None:

@@ -169,6 +169,11 @@ class Config(BaseConfig):
     )
     probe: Probe | None = Field(None, description="The call that returns the state of an order.")
     token: Token | None = Field(None, description="How the token of the calls is had: `token` in their templates.")
+    key_token: Token | None = Field(
+        None,
+        description="How the token is had with which published keys are fetched (`verify.keys.authorized`), where that "
+        "is not the token of the calls.",
+    )
     registration: RegistrationApi | None = Field(
         None, description="The API to register webhooks with: topics, and the calls `list`, `create` and `delete`."
     )
@@ -218,7 +223,14 @@ class Config(BaseConfig):
         if self.token is not None and self.authorization() is not None:
             raise ValueError("token: this provider's handler gives its calls their credentials: leave it out")
         if self.token is not None:
-            check_token(self.token, self.secret_values)
+            check_token("token", self.token, self.secret_values)
+        if self.key_token is not None:
+            check_token("key_token", self.key_token, self.secret_values)
+            if self.key_token.refresh_token is not None:
+                raise ValueError(
+                    "key_token.refresh_token: each node fetches keys by itself, and a refresh token that changes with "
+                    "each use is good for one of them: use client credentials"
+                )
 
     def _calls(self) -> Iterator[tuple[str, Call]]:
         """(where it is configured, the call)."""

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from app.contract import CancelOutcome, Context, HttpRequest, ProbeUnavailable
+from app.contract import Authorize, CancelOutcome, Context, HttpRequest, ProbeUnavailable
 from app.kit.cel.expression import ExpressionFailed
 from app.kit.excerpts import excerpt
 from app.kit.jwt import sign_jwt
-from app.kit.tokens import FetchedToken, MadeToken, RefreshToken, Tokens, endpoint_table
+from app.kit.tokens import FetchedToken, MadeToken, RefreshToken, Tokens, bearer, endpoint_table
 from handlers.generic.config import Config
 from handlers.generic.message import with_content
 from handlers.generic.template import SECRETS, filled, template
@@ -26,9 +26,19 @@ Made = TypeVar("Made")
 
 def tokens_of(config: Config) -> Tokens | None:
     """Where the account's tokens come from; None: it has none."""
-    token, secrets = config.token, config.secret_values
+    return None if config.token is None else _tokens(config, config.token)
+
+
+def key_authorization(config: Config) -> Authorize | None:
+    """See `Handler.authorize`. A refresh token that changes with each use is for the owner of the account's calls."""
+    token = config.key_token or config.token
     if token is None:
-        return None
+        return config.authorization()
+    return None if token.refresh_token is not None else bearer(lambda config: _tokens(config, token))
+
+
+def _tokens(config: Config, token: Token) -> Tokens:
+    secrets = config.secret_values
     if token.url is None:
         return MadeToken(lambda context: _made(partial(_own_jwt, token, secrets, context), secrets))
     refresh = None

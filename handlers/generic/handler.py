@@ -6,6 +6,7 @@ from app.contract import Handler, Limits
 from app.kit.signing import OPTIONS
 from handlers.generic.cancel import cancel, probe
 from handlers.generic.config import Config
+from handlers.generic.credentials import key_authorization
 from handlers.generic.registration import register, registrations, topics, unregister
 from handlers.generic.rules import Rules, check, verdict
 from handlers.generic.setup import sample
@@ -37,6 +38,7 @@ HANDLER = Handler(
     cancel=cancel,
     probe=probe,
     handshake=handshake,
+    authorize=key_authorization,
     topics=topics,
     registrations=registrations,
     register=register,

@@ -172,20 +172,23 @@ def with_token(scope: Scope) -> Scope:
     return scope.plus({TOKEN: Kind.STRING})
 
 
-def check_token(token: Token, secrets: Mapping[str, str]) -> None:
-    """Raises ValueError for what only the account's secrets tell: unknown ones, and keys that fit no algorithm."""
+def check_token(field: str, token: Token, secrets: Mapping[str, str]) -> None:
+    """Raises ValueError for what only the account's secrets tell: unknown ones, and keys that fit no algorithm.
+
+    `field` is where the configuration has the token.
+    """
     names = frozenset(secrets)
     scope, claims = token.scope(names), token.claims_scope(names)
     references = [("jwt.key", token.jwt.key)] if token.jwt is not None else []
     references += [("refresh_token.initial", token.refresh_token.initial)] if token.refresh_token is not None else []
     for where, reference in references:
         if reference.removeprefix(SECRETS) not in names:
-            raise ValueError(f"token.{where}: there is no {reference}: add it under secrets")
+            raise ValueError(f"{field}.{where}: there is no {reference}: add it under secrets")
     trees = [(token.headers, "headers", scope), (token.body, "body", scope)]
     if token.jwt is not None:
         trees += [(token.jwt.header, "jwt.header", claims), (token.jwt.claims, "jwt.claims", claims)]
     for tree, name, allowed in trees:
-        for where, text in leaves(tree, f"token.{name}"):
+        for where, text in leaves(tree, f"{field}.{name}"):
             try:
                 template(text, allowed)
             except InvalidExpression as error:
@@ -194,7 +197,7 @@ def check_token(token: Token, secrets: Mapping[str, str]) -> None:
         try:
             check_jwt_key(token.jwt.alg, token.jwt.key_of(secrets))
         except ValueError as error:
-            raise ValueError(f"token.jwt.key: {error}") from None
+            raise ValueError(f"{field}.jwt.key: {error}") from None
 
 
 def _decoded(text: str, encoding: str) -> bytes:

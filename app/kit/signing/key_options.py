@@ -90,6 +90,7 @@ def _faults_in_source(source: KeySource, key_id: str | None) -> Iterator[str]:
         "names, roots and chain are for certificate_url: leave them out": source.certificate_url is None
         and (bool(source.names) or source.roots is not None or not source.chain),
         "without chain, no roots are looked at: leave one of them out": not source.chain and source.roots is not None,
+        "authorized is for url and jwks_url: leave it out": source.certificate_url is not None and source.authorized,
         "read is for url: leave it out": source.url is None and source.read is not None,
     }
     yield from (text for text, applies in faults.items() if applies)

@@ -19,7 +19,7 @@ from app.core.key_scope import (
     WANTED_MAX,
     Keys,
     KeyScope,
-    is_fixed,
+    is_shared,
 )
 from app.kit.signing.key_material import UnusableKey
 
@@ -150,6 +150,16 @@ def test_a_source_that_fails_gets_no_request_a_401() -> None:
                 scope.failed(due[1], float(now))
 
 
+def test_a_failure_is_left_alone_unless_what_it_failed_by_changed() -> None:
+    scope = KeyScope(BY_ID)
+    assert scope.want(by_id("a"), 0.0)
+    scope.begin(by_id("a").url, 0.0)
+    scope.failed(by_id("a").url, 0.0)
+    assert not scope.want(by_id("a"), RETRY_S - 1)
+    scope.retry()
+    assert scope.want(by_id("a"), RETRY_S - 1)
+
+
 def flood(scope: KeyScope, name: Any, seconds: int = 100) -> int:
     """1,000 unknown keys in each second; how many fetches they cause."""
     fetches = 0
@@ -220,8 +230,9 @@ def test_requests_without_a_key_id_may_be_signed_by_any_of_a_few_keys() -> None:
     assert "no key that can be accepted" in refusal(scope, KeyRef(SET, JWKS), 5.0)
 
 
-def test_only_a_url_without_places_is_fixed() -> None:
-    assert is_fixed(SET)
-    assert is_fixed(KeySource(url="https://keys.example/k"))
-    assert not is_fixed(BY_ID)
-    assert not is_fixed(KeySource(certificate_url="{header:X-Cert-Url}", hosts=("keys.example",)))
+def test_only_a_url_without_places_and_credentials_is_shared() -> None:
+    assert is_shared(SET)
+    assert is_shared(KeySource(url="https://keys.example/k"))
+    assert not is_shared(BY_ID)
+    assert not is_shared(KeySource(jwks_url=JWKS, authorized=True))
+    assert not is_shared(KeySource(certificate_url="{header:X-Cert-Url}", hosts=("keys.example",)))
