@@ -219,8 +219,10 @@ def _try(recipe: Recipe, file: Path, values: Mapping[str, str], base: str) -> tu
     from app.dev.recipes.trying import try_example
 
     fixture = recipe.spec.example.fixture
-    if not recipe.spec.endpoints or fixture is None:
+    if not recipe.spec.endpoints:
         return None, "no webhook tells of its orders"
+    if fixture is None:
+        return None, "no webhook tells of an order that can be canceled"
     asks = recipe.spec.asks
     stand_ins = {values[name].strip("${}"): ask.example for name, ask in asks.items() if ask.secret}
     return try_example(recipe, fixture, file, stand_ins, base), None

@@ -64,6 +64,9 @@ def test_a_source_without_webhooks_is_added_and_not_tried(here: Machine):
     assert (added["trial"], added["url"]) == (None, None)
     assert added["untried"] == "no webhook tells of its orders"
     assert {"signature", "events"} <= set(added["missing"])
+    sid = "TWILIO_ACCOUNT_SID=AC11111111111111111111111111111111"
+    added = here.json("recipe", "add", "twilio", "--set", sid, "--yes")
+    assert added["untried"] == "no webhook tells of an order that can be canceled"
     assert "What does not work" in here.run("recipe", "add", "shipstation", "--account", "other", "--yes").out
 
 

@@ -21,6 +21,7 @@ from app.dev.suite.cases import NOW
 from app.kit.sample import signed
 from app.kit.sign import CannotSign
 from app.kit.signing import PROOF_IN_HEADERS
+from app.kit.signing.key_material import UnusableKey
 from app.workers.key_documents import read_keys
 
 FLIPS = 32
@@ -128,6 +129,6 @@ def _refused(trial: Trial, request: InboundRequest, options: VerifyOptions, at: 
     """Why a request is not accepted; None if it is."""
     try:
         trial.verify(request, options, at)
-    except (VerificationError, MalformedPayload, KeyUnavailable) as error:
+    except (VerificationError, MalformedPayload, KeyUnavailable, UnusableKey) as error:
         return str(error)
     return None

@@ -187,6 +187,16 @@ OTHERS: dict[str, tuple[str, Change, str]] = {
         "example.probe: there is no answer 'an order' with facts",
     ),
     "a cancel that is not made of the probe before": ("square", text(" probe: the order,", ""), "requests.0: it is"),
+    "a certificate for another name": (
+        "paypal",
+        text('names: ["*.${PAYPAL_DOMAIN}"]', 'names: ["keys.example.com"]'),
+        "fixtures/created.json: verify: its proof is not accepted: the certificate is not for keys.example.com",
+    ),
+    "a signature in the body by another key": (
+        "adyen",
+        text("key: hex", "key: text"),
+        "vector.json[0]: its proof is not",
+    ),
     "an order that no probe tells of": (
         "shipstation",
         text("probe: the order,", "probe: an order,"),
