@@ -231,7 +231,7 @@ class FixtureSpec(Sourced):
         given = [name for name in OUTCOMES if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"give one of {', '.join(OUTCOMES)}")
-        if (self.events is not None) != bool(self.orders):
+        if (self.events and not self.orders) or (self.events is None and self.orders):
             raise ValueError("orders: say for each order of `events` how it stands after them")
         return self
 

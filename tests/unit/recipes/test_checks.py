@@ -53,6 +53,11 @@ def source_last(folder: Path) -> None:
     file.write_text(f"{rest}{first}\n", encoding="utf-8")
 
 
+def new_fixture(folder: Path) -> None:
+    data("fixtures/canceled.json", "events", value=[])(folder)
+    data("fixtures/canceled.json", "orders", value={})(folder)
+
+
 def without(name: str) -> Change:
     return lambda folder: (folder / name).unlink()
 
@@ -105,6 +110,14 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "another verdict": (
         data("fixtures/canceled.json", "orders", ORDER, "cancelable", value="yes"),
         "fixtures/canceled.json: orders: they are",
+    ),
+    "a new fixture, without its orders": (
+        data("fixtures/canceled.json", "orders", value={}),
+        "fixtures/canceled.json: orders: say for each order",
+    ),
+    "a new fixture": (
+        new_fixture,
+        'fixtures/canceled.json: orders: they are {"5cb87a8cd490a2ccb256cec4": {"phase": "canceled"',
     ),
     "a fixture that comes after none": (
         data("fixtures/canceled.json", "after", value=["opened"]),
