@@ -27,6 +27,8 @@ class _Loader(yaml.SafeLoader):
 
 
 _BOOL = "tag:yaml.org,2002:bool"
+# The problems of PyYAML whose words do not say what to change.
+_YAML_ADVICE = {"mapping values are not allowed here": " (put a value that holds a colon and a space in quotes)"}
 _Loader.yaml_implicit_resolvers = {
     first: [resolver for resolver in resolvers if resolver[0] != _BOOL]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -152,6 +154,7 @@ def parse(text: str, name: str) -> tuple[yaml.Node | None, Any]:
         mark = error.problem_mark or error.context_mark
         place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
         problem = " ".join(part for part in (error.problem, error.context) if part)
+        problem += _YAML_ADVICE.get(error.problem or "", "")
         raise InvalidResourceError(f"{place}: this is not YAML: {problem}") from error
     except yaml.YAMLError as error:
         raise InvalidResourceError(f"{name} is not YAML: {error}") from error

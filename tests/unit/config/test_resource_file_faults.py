@@ -50,6 +50,8 @@ def test_every_variable_that_is_not_set_is_said_with_its_place(tmp_path: Path, m
 
 def test_what_is_not_yaml_is_said_with_its_place(tmp_path: Path):
     assert refused(tmp_path, "a: 1\nb: [\n").startswith("x.yaml:3:1: this is not YAML: ")
+    advised = refused(tmp_path, 'url: /{{ order.id == "" ? "a" : "b" }}\n')
+    assert "put a value that holds a colon and a space in quotes" in advised
     assert "must hold a mapping" in refused(tmp_path, "")
     assert "must hold a mapping" in refused(tmp_path, "[]")
 
