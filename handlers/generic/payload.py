@@ -10,6 +10,7 @@ from app.contract import Appointment, Facts, MalformedPayload, Phase
 from app.kit.appointments import APPOINTMENTS_MAX, appointment_id, distinct
 from app.kit.ids import id_or_none
 from app.kit.keys import read_status
+from app.kit.paths.budget import one_budget
 from app.kit.paths.path import find, is_plain
 from app.kit.payload import ATTRIBUTE_BYTES_MAX, MONEY, Payload, pick_attributes
 from app.kit.phases import furthest
@@ -61,6 +62,11 @@ def _time_at(path: str | None, document: Any, config: Config) -> datetime | None
 
 def facts_of(document: Any, by_event: Phase | None, config: Config, raw: bytes) -> Facts:
     """What a document states; `by_event` is the phase by the event's name, `raw` what the document was decoded from."""
+    with one_budget():
+        return _facts_of(document, by_event, config, raw)
+
+
+def _facts_of(document: Any, by_event: Phase | None, config: Config, raw: bytes) -> Facts:
     fields = config.fields
     status = status_of(document, config)
     by_status = None if status is None else config.phases.get(status, Phase.UNKNOWN)

@@ -20,6 +20,7 @@ from app.contract import (
 from app.kit.excerpts import shown
 from app.kit.form import MEDIA_TYPE, decode_form
 from app.kit.keys import read_status
+from app.kit.paths.budget import one_budget
 from app.kit.paths.path import find, is_plain
 from app.kit.payload import decode_any
 from app.kit.signing import verify_token
@@ -49,8 +50,14 @@ def handshake(request: InboundRequest, config: Config) -> HandshakeResponse | No
 def parse(request: InboundRequest, config: Config) -> Parsed:
     """The events in a request. Raises `MalformedPayload`.
 
-    If one of them is not recognized, the whole request goes to quarantine, so that nothing of it is lost.
+    If one of them is not recognized, the whole request goes to quarantine, so that nothing of it is lost. All paths
+    share one budget.
     """
+    with one_budget():
+        return _parse(request, config)
+
+
+def _parse(request: InboundRequest, config: Config) -> Parsed:
     events = None if config.format == FORM else cloudevents.events_in(request, config.fields.order)
     is_cloud = events is not None
     # Of CloudEvents headers and base64 may hold what the raw body does not show.

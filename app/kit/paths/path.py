@@ -12,7 +12,7 @@ from jmespath.exceptions import EmptyExpressionError, IncompleteExpressionError,
 from pydantic import AfterValidator, Field
 
 from app.contract import MalformedPayload
-from app.kit.paths.budget import STEPS_MAX, TooManyStepsError, search
+from app.kit.paths.budget import SHARED_STEPS_MAX, STEPS_MAX, TooManyStepsError, search
 from app.kit.paths.cost import WORK_MAX, cost
 from app.kit.paths.functions import PathFunctions
 
@@ -32,6 +32,11 @@ def find(path: str | None, document: Any) -> Any:
     try:
         return _finder(path)(document)
     except TooManyStepsError as error:
+        if error.shared:
+            raise MalformedPayload(
+                f"all paths together would go through more than {SHARED_STEPS_MAX:,} elements of it, or too much text "
+                f"(at {path}): let fewer paths have functions and projections, or have fewer events sent at once"
+            ) from error
         raise MalformedPayload(
             f"the path {path} would go through more than {STEPS_MAX:,} elements of it, or too much text: "
             "select a part of it first"

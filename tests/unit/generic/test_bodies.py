@@ -123,3 +123,28 @@ def test_the_sample_of_a_form_is_one() -> None:
         with pytest.raises(NoSample):
             sample(make(format="form", fields=fields), NOW)
     assert SMALL["fields"] == FIELDS
+
+
+def test_all_paths_of_one_request_share_a_budget() -> None:
+    attributes = {f"a{number}": "list[].{a: a, b: b}" for number in range(100)}
+    fields = {**FIELDS, "attributes": attributes}
+    for items, taken in ((30, True), (100, False)):
+        body = json.dumps({"id": "o-1", "status": "placed", "list": [{"a": 1}] * items}).encode()
+        if taken:
+            assert len(observe(body, JSON, fields=fields).facts.attributes) == 100
+            continue
+        for _ in range(2):
+            with pytest.raises(MalformedPayload, match="all paths together would go through more than 30,000"):
+                read(body, JSON, fields=fields)
+        assert observe(body, JSON, fields={**FIELDS, "attributes": {"a": "list[].a"}}).order == "o-1"
+    events = json.dumps({"all": [{"id": "o-1", "status": "placed", "list": [1] * 40}] * 1000}).encode()
+    with pytest.raises(MalformedPayload, match="have fewer events sent at once"):
+        read(events, JSON, events_path="all", fields={**FIELDS, "attributes": {"a": "list[*]"}})
+    assert len(read(events, JSON, events_path="all", fields={**FIELDS, "attributes": {"a": "list"}})) == 1000
+
+
+def test_functions_and_comparisons_are_counted_by_the_text_that_they_read() -> None:
+    text = {"id": "o-1", "status": "placed", "t": "x" * 700_000, "u": {"t": "y" * 700_000}, "v": ["x"] * 20_000}
+    for path in ("contains(t, 'z')", "reverse(t)", "to_string(u)", "t == t", "v == v", "starts_with(t, t)"):
+        with pytest.raises(MalformedPayload, match="or too much text"):
+            read(json.dumps(text).encode(), JSON, fields={**FIELDS, "attributes": {"a": path}})
