@@ -192,6 +192,12 @@ def _check_secrets(challenge: Challenge, place: str, part: Expression, *, is_res
             f"{place}: strangers may ask, so {bare[0]} may stand only in sha256(…), hmac(…) or same(…, …), which "
             "compares in a time that tells nothing"
         )
+    shown = sorted(part.shown_digests(SECRETS)) if not is_response and not challenge.is_verified else []
+    if shown:
+        raise ValueError(
+            f"{place}: strangers may ask, so compare {shown[0]}(…) of a secret by same(…, …): anything else may tell "
+            "the digest piece by piece"
+        )
     uses_secret = is_response and any(name.startswith(SECRETS) for name in part.names)
     is_guarded = challenge.method != "POST" and "hmac" not in part.functions
     if uses_secret and not (challenge.is_verified or is_guarded or challenge.signs_for_anyone):

@@ -87,3 +87,28 @@ def _gather(expr: Expr, prefix: str, found: set[str], *, inside: bool) -> None:
     inside = function in NAMES or (inside and function == "_+_")
     for part in parts_of(expr):
         _gather(part, prefix, found, inside=inside)
+
+
+def shown_digests(expr: Expr, prefix: str) -> frozenset[str]:
+    """The digests of names with that prefix that do not go straight into a comparison by `same`.
+
+    Whatever else compares one (`==`, `startsWith`) may tell it, piece by piece.
+    """
+    found: set[str] = set()
+    _gather_digests(expr, prefix, found, inside=False)
+    return frozenset(found)
+
+
+def _gather_digests(expr: Expr, prefix: str, found: set[str], *, inside: bool) -> None:
+    function = expr.call_expr.function if kind_of(expr) == "call_expr" else ""
+    if function in NAMES - {"same"}:
+        if not inside and _names(expr, prefix):
+            found.add(function)
+        return
+    inside = function == "same" or (inside and function == "_+_")
+    for part in parts_of(expr):
+        _gather_digests(part, prefix, found, inside=inside)
+
+
+def _names(expr: Expr, prefix: str) -> bool:
+    return dotted(expr).startswith(prefix) or any(_names(part, prefix) for part in parts_of(expr))

@@ -215,6 +215,10 @@ class Expression:
         """The names with that prefix that it does other things with than to digest or to compare them by `same`."""
         return digests.bare_names(syntax.parse(self._program.serialize()).expr, prefix)
 
+    def shown_digests(self, prefix: str) -> frozenset[str]:
+        """The functions whose digests of such names it does other things with than to compare them by `same`."""
+        return digests.shown_digests(syntax.parse(self._program.serialize()).expr, prefix)
+
     def _excerpt(self) -> str:
         line = " ".join(self.text.split())
         return line if len(line) <= _EXCERPT_CHARS else line[: _EXCERPT_CHARS - 1] + "…"

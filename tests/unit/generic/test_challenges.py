@@ -180,6 +180,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"body": {"a": ["{{ secrets.verify_token.size() }}"]}}, r"challenges.0.body.a.0: .*may stand only in sha256"),
     ({"headers": {"X-Proof": "{{ secrets.verify_token }}"}}, "challenges.0.headers.X-Proof: strangers may ask"),
     ({"when": "request.query.a == secrets.verify_token"}, "may stand only in .*same"),
+    (
+        {"when": "sha256(request.query.a + secrets.verify_token).startsWith(request.query.b)"},
+        "compare sha256.* by same",
+    ),
+    (
+        {"when": "cel.bind(d, hmac('sha256', secrets.verify_token, request.query.a, 'hex'), d <= request.query.b)"},
+        "compare hmac.* by same",
+    ),
     ({"body": '{{ hmac("sha256", secrets.verify_token, request.query.a, "hex") }}'}, "have texts signed"),
     ({"method": "POST", "verified": False, **ASKED, "body": "{{ sha256(secrets.verify_token) }}"}, "have texts signed"),
     ({"headers": {"Set-Cookie": "a=b"}}, "leave out Set-Cookie"),
