@@ -85,6 +85,7 @@ def _faults_in_source(source: KeySource, key_id: str | None) -> Iterator[str]:
             from_request and not source.hosts
         ),
         "hosts is for a URL that stands in the request: leave it out": bool(source.hosts) and not from_request,
+        f"{KEY_ID} is for url: leave it out": KEY_ID in location and source.url is None,
         f"{KEY_ID} must stand behind the host": has_id and KEY_ID in "/".join(location.split("/")[:3]),
         f"the URL holds {KEY_ID}: say in key_id where it stands in the request": has_id and key_id is None,
         "names, roots and chain are for certificate_url: leave them out": source.certificate_url is None

@@ -288,6 +288,7 @@ def test_what_cannot_work_is_refused_when_it_is_saved() -> None:
         ({"keys": {"certificate_url": place, "hosts": ["127.0.0.1"]}}, "keys", "is no host"),
         ({"keys": {"certificate_url": "{headers:X}", "hosts": ["a.example"]}}, "keys", "is no place"),
         ({"keys": {"certificate_url": https, "roots": "nonsense"}}, "keys", "no certificate in PEM"),
+        ({"keys": {"jwks_url": "https://{key_id}.example/k"}, "key_id": "{json:kid}"}, "keys", "is for url"),
         ({"keys": {"url": "https://{key_id}.example/k"}, "key_id": "{json:kid}"}, "keys", "must stand behind the host"),
         ({"keys": {"url": "https://keys.example/{key_id}"}}, "keys", "say in key_id"),
         ({"keys": {"url": https, "read": "a["}}, "keys", "JMESPath"),
