@@ -39,6 +39,8 @@ EARLY_S = 30.0
 _MEMORY_KEY = "access_token"
 _TOKEN = re.compile(r"[!-~]{1,16384}")
 """What can stand in an `Authorization` header, as RFC 6750 has it."""
+_CONCEALED_CHARS_MIN = 6
+"""Shorter ones would be removed from innocent words."""
 _ERRORS = {
     "temporarily_unavailable": ResponseKind.UNAVAILABLE,
     "server_error": ResponseKind.UNAVAILABLE,
@@ -175,9 +177,11 @@ class FetchedToken:
     def _read(self, response: HttpResponse, context: Context) -> str | ProbeUnavailable:
         body = json_or_none(response, self.table.provider)
         token = _at(self.access_token, body)
+        if type(token) is str and len(token) >= _CONCEALED_CHARS_MIN:
+            # Before it is looked at: what cannot be used may be repeated in the same response.
+            context.conceal(token)
         if response.status // 100 != 2 or type(token) is not str or not _TOKEN.fullmatch(token):  # noqa: PLR2004 - successes
             return self._no_token(response, body, context)
-        context.conceal(token)
         _, known = context.memory.get(_MEMORY_KEY, (None, None))
         if known != token:
             # The token was issued after this flow began: by our clock it may live longer, but not shorter. Flows that

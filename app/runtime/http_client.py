@@ -330,4 +330,15 @@ def explain(error: BaseException) -> str:
         return f"no connection to {error.host}:{error.port}: {connection_fault(error.os_error)}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server closed the connection without a response"
-    return f"{type(error).__name__}: {error}"
+    return _faulty_response(error) or f"{type(error).__name__}: {error}"
+
+
+def _faulty_response(error: BaseException) -> str | None:
+    """What the library says of a response, without the bytes at which it failed: they may be a token."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        what, message = "is no valid HTTP", error.message
+    elif isinstance(error, aiohttp.ClientPayloadError):
+        what, message = "cannot be read", str(error)
+    else:
+        return None
+    return f"the response {what}: {message.partition(chr(10))[0].partition(':')[0]}"

@@ -111,9 +111,7 @@ async def _read(response: aiohttp.ClientResponse, keep: int) -> tuple[bytes, boo
 
 
 def _explain(error: BaseException) -> str:
-    # The messages of these contain the URL.
+    # Its message contains the URL.
     if isinstance(error, aiohttp.InvalidURL):
         return "the URL cannot be connected to"
-    if isinstance(error, aiohttp.ClientResponseError):
-        return f"the response is no valid HTTP: {error.message}"
     return explain(error)

@@ -21,7 +21,7 @@ _ESCAPES_MAX = 20_000
 """A text with more escapes is not decoded: that would block the event loop."""
 _ROUNDS = 3
 """Levels of nested escaping that are decoded."""
-_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})|\\u00([0-9A-Fa-f]{2})|\\([\"\\/])")
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})|\\u00([0-9A-Fa-f]{2})|\\([\"\\/])|&#([0-9]{2,3});|&#[xX]([0-9A-Fa-f]{2});")
 
 
 class _Patterns(NamedTuple):
@@ -34,7 +34,7 @@ class _Patterns(NamedTuple):
 
 
 class Redactor:
-    """Removes secrets from text: plain, percent-encoded, JSON-escaped and in base64 (with or without `user:`)."""
+    """Removes secrets from text: plain, percent-encoded, escaped (JSON, HTML), in base64 (with or without `user:`)."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         self._always = tuple(values)
@@ -110,7 +110,7 @@ class Redactor:
                 while start >= 0:
                     spans.append((start, start + len(value)))
                     start = text.find(value, start + len(value))
-        if rounds and 0 < text.count("%") + text.count("\\") <= _ESCAPES_MAX:
+        if rounds and 0 < text.count("%") + text.count("\\") + text.count("&#") <= _ESCAPES_MAX:
             decoded, position = _decoded(text)
             if len(decoded) < len(text):
                 spans += [(position(start), position(end)) for start, end in self._spans(decoded, rounds - 1)]
@@ -125,8 +125,9 @@ def _decoded(text: str) -> tuple[str, Callable[[int], int]]:
     """`text` with its escapes undone once, and a function from a position in that to the position in `text`."""
     parts, here, there, at = [], [0], [0], 0
     for escape in _ESCAPE.finditer(text):
-        code = escape[1] or escape[2]
-        parts += [text[at : escape.start()], chr(int(code, 16)) if code else escape[3]]
+        code = escape[1] or escape[2] or escape[5]
+        char = chr(int(code, 16)) if code else escape[3] or chr(int(escape[4]))
+        parts += [text[at : escape.start()], char]
         here.append(here[-1] + escape.start() - at + 1)
         at = escape.end()
         there.append(at)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import time
@@ -10,8 +11,17 @@ from aiohttp.client_reqrep import ConnectionKey
 
 from app.contract import HttpRequest, HttpResponse
 from app.core.lane.unreachable import Unreachable
+from app.kit.destinations import EVERYWHERE
 from app.runtime.guard import PrivateAddressError
-from app.runtime.http_client import Conversation, _literal_url, explain, unreachable
+from app.runtime.http_client import (
+    Conversation,
+    _Departure,
+    _literal_url,
+    explain,
+    no_fence,
+    open_session,
+    unreachable,
+)
 from app.runtime.redaction import REDACTED
 
 
@@ -64,3 +74,33 @@ def test_a_url_that_should_not_be_https_is_told() -> None:
     key = ConnectionKey("provider.example", 80, True, True, None, None, None)
     said = explain(aiohttp.ClientConnectorSSLError(key, raised.value))
     assert said.startswith("no connection to provider.example:80: what listens there speaks no TLS")
+
+
+async def test_bytes_of_a_response_that_is_no_http_are_not_told() -> None:
+    """They may repeat the token of the request."""
+    head = b"HTTP/1.1 200 OK\r\n"
+    responses = (
+        head + b"X-Echo Bearer t0k3n\r\n\r\n",
+        b"t0k3n is nonsense\r\n\r\n",
+        head + b"Content-Length: t0k3n\r\n\r\n",
+        head + b"Transfer-Encoding: chunked\r\n\r\nt0k3n\r\n",
+        head + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\nt0k3n\r\n",
+    )
+    waiting = list(responses)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(waiting.pop(0))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, open_session(EVERYWHERE) as session:
+        for response in responses:
+            with pytest.raises(aiohttp.ClientError) as raised:
+                async with session.get(url, trace_request_ctx=_Departure(HttpRequest("GET", url), no_fence)) as reply:
+                    await reply.read()
+            told = explain(raised.value)
+            assert "t0k3n" not in told, response
+            assert told.startswith(("the response is no valid HTTP: ", "the response cannot be read: ")), told

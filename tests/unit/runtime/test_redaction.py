@@ -24,6 +24,8 @@ SPELLINGS: tuple[Callable[[str], str], ...] = (
     lambda secret: json.dumps(secret).replace("/", "\\/"),
     lambda secret: json.dumps(json.dumps(secret)),
     lambda secret: "".join(f"\\u{ord(char):04x}" for char in secret),
+    lambda secret: "".join(char if char.isalnum() else f"&#x{ord(char):02X};" for char in secret),
+    lambda secret: "".join(char if char.isalnum() else f"&#{ord(char)};" for char in secret),
     lambda secret: b64encode(secret.encode()).decode(),
     lambda secret: urlsafe_b64encode(secret.encode()).decode().rstrip("="),
     lambda secret: b64encode(f"u:{secret}".encode()).decode(),
