@@ -73,7 +73,9 @@ def read_recipe(given: str) -> Recipe:
     try:
         return open_recipe(given)
     except RecipeError as error:
-        raise Failure("\n".join(fault if fault.endswith(".") else f"{fault}." for fault in error.faults)) from error
+        raise Failure(
+            "\n".join(fault if fault.endswith((".", "?")) else f"{fault}." for fault in error.faults)
+        ) from error
 
 
 def _row(name: str) -> Mapping[str, Any]:

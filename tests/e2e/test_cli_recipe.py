@@ -88,6 +88,8 @@ def test_what_is_missing_or_wrong_is_said_and_nothing_is_written(here: Machine):
         assert LITERAL not in ran.out + ran.err
     assert not (here.folder / "shopify.yaml").exists()
     assert "There is no recipe 'nobody'" in here.run("recipe", "add", "nobody", code=1).err
+    here.write("recipe.yaml", "askz: {}\n")
+    assert "did you mean 'asks'?\n" in here.run("recipe", "test", "recipe.yaml", code=1).err
 
 
 def test_a_person_is_asked_until_the_answer_fits(here: Machine):

@@ -62,7 +62,9 @@ def read_source(path: Path, environment: Mapping[str, str], now: datetime) -> Tr
     except InvalidResourceError as error:
         raise file.located(error) from error
     if not resolved.endpoints:
-        raise InvalidResourceError(f"{name} has no endpoint: list one under `endpoints:`, with its `account`")
+        raise InvalidResourceError(
+            f"{name} has no endpoint, and a trial is about one: list one under `endpoints:`, with its `account`"
+        )
     examples = tuple(one for one in file.variables if one not in environment)
     return TrialSource(name, resolved.endpoints, {one: values[one] for one in file.variables}, examples)
 
