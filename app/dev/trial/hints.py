@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import combinations, islice, product
 from typing import Any, NamedTuple, get_args
@@ -14,13 +15,16 @@ from typing import Any, NamedTuple, get_args
 from msgspec.structs import replace
 
 from app.config.resolve import Endpoint
-from app.contract import InboundRequest, VerifyOptions
+from app.contract import InboundRequest, VerificationError, VerifyOptions
 from app.kit.signing import OPTIONS, signs_url
+from app.kit.signing.proof import header_of, read_timestamp
 from app.web.verification import verify_by
 
 HINTS_MAX = 2
 TRIALS_MAX = 2000
 CHANGES_MAX = 4
+_AT = "%Y-%m-%dT%H:%M:%SZ"
+_ANY_AGE_S = 10**12
 _DIGESTS = ("sha1", "sha256", "sha512")
 _PROOF = re.compile(r"sig|hmac|digest|hash|token|auth", re.IGNORECASE)
 _PREFIX = re.compile(r"[A-Za-z0-9]{1,10}=")
@@ -43,15 +47,23 @@ def hints(endpoint: Endpoint, inbound: InboundRequest, now: datetime, cause: str
     options = endpoint.verify
     said = [one.said for one in _variations(options, inbound, now, cause) if _verifies(endpoint, one)]
     if options.scheme == "hmac":
-        # Of several that do, the first has the fewest changes.
-        spelled = (
-            one.said for one in islice(_spellings(options, inbound, now), TRIALS_MAX) if _verifies(endpoint, one)
-        )
+        # Of several that do, the first has the fewest changes. Its age is told apart, as it may be a recorded one.
+        of_any_age = options.model_copy(update={"tolerance_s": _ANY_AGE_S} if options.timestamp_header else {})
+        trials = islice(_spellings(of_any_age, inbound, now), TRIALS_MAX)
+        spelled = (_with_its_time(endpoint, one) for one in trials if _verifies(endpoint, one))
         said += islice(spelled, 1)
         if not said and cause == "bad_signature":
             url = f" or another URL than {inbound.url}" if signs_url(options) else ""
             said = [f"no other option verifies it: the source has another secret, or signed another body{url}"]
     return said[:HINTS_MAX]
+
+
+def _with_its_time(endpoint: Endpoint, one: _Variation) -> str:
+    """What is said of a variation that verifies at any age, with the time to try it as of if it is too old now."""
+    exact = one.options.model_copy(update={"tolerance_s": endpoint.verify.tolerance_s})
+    if _verifies(endpoint, one._replace(options=exact)):
+        return one.said
+    return one.said + next((f" and --at {moment:{_AT}}" for moment in _moments(exact, one.inbound)), "")
 
 
 def _verifies(endpoint: Endpoint, one: _Variation) -> bool:
@@ -74,11 +86,21 @@ def _variations(options: VerifyOptions, inbound: InboundRequest, now: datetime, 
 
 
 def _times(options: VerifyOptions, inbound: InboundRequest) -> Iterator[_Variation]:
+    for moment in _moments(options, inbound):
+        said = f"it verifies as of the time that it signs: give --at {moment:{_AT}}"
+        yield _Variation(said, options, inbound, moment)
+
+
+def _moments(options: VerifyOptions, inbound: InboundRequest) -> Iterator[datetime]:
+    """The times that a request may sign: the one in its header for it, else what looks like one in any header."""
+    if options.timestamp_header:
+        with suppress(VerificationError, ValueError, OverflowError, OSError):
+            text = header_of(inbound, options.timestamp_header)
+            seconds = read_timestamp(text, options.timestamp_header, options.timestamp_format)
+            yield datetime.fromtimestamp(seconds, UTC)
+        return
     for value in inbound.headers.values():
-        for text in _UNIX_TIME.findall(value):
-            moment = datetime.fromtimestamp(int(text), UTC)
-            said = f"it verifies as of the time that it signs: give --at {moment:%Y-%m-%dT%H:%M:%SZ}"
-            yield _Variation(said, options, inbound, moment)
+        yield from (datetime.fromtimestamp(int(text), UTC) for text in _UNIX_TIME.findall(value))
 
 
 def _schemes(options: VerifyOptions, inbound: InboundRequest, now: datetime) -> Iterator[_Variation]:

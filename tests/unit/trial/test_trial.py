@@ -69,6 +69,17 @@ def test_a_webhook_that_does_not_verify_is_told_what_would(tmp_path: Path) -> No
     assert hint.endswith("--at 2023-11-14T22:13:20Z")
 
 
+def test_a_recorded_webhook_is_told_the_form_of_its_time_and_when_to_try_it(tmp_path: Path) -> None:
+    body, sent_ms = placed(), 1_700_000_000_000
+    timed = {"scheme": "hmac", "header": "X-Sign", "timestamp_header": "X-Time", "secrets": [SECRET]}
+    signature = hmac.digest(SECRET.encode(), f"{sent_ms}.".encode() + body, sha256).hex()
+    headers = ("X-Sign", signature), ("X-Time", str(sent_ms))
+    said = "it verifies with verify.timestamp_format: unix_ms and --at 2023-11-14T22:13:20Z"
+    assert _hints(source(tmp_path, verify=timed), body, *headers) == [said]
+    [hint] = _hints(source(tmp_path, verify={**timed, "timestamp_format": "unix_ms"}), body, *headers)
+    assert hint == "it verifies as of the time that it signs: give --at 2023-11-14T22:13:20Z"
+
+
 def test_secrets_and_what_is_made_of_them_are_masked(tmp_path: Path) -> None:
     tried = trial(source(tmp_path), placed())
     basic = b64encode(f"shop:{KEY}".encode()).decode()
