@@ -216,6 +216,7 @@ def _show(recipe: Recipe, report: Mapping[str, Any]) -> None:
 
 def _try(recipe: Recipe, file: Path, values: Mapping[str, str], base: str) -> tuple[Trial | None, str | None]:
     """The trial of the recipe's example, or why there is none."""
+    from app.config.faults import InvalidResourceError
     from app.dev.recipes.trying import try_example
 
     fixture = recipe.spec.example.fixture
@@ -225,7 +226,10 @@ def _try(recipe: Recipe, file: Path, values: Mapping[str, str], base: str) -> tu
         return None, "no webhook tells of an order that can be canceled"
     asks = recipe.spec.asks
     stand_ins = {values[name].strip("${}"): ask.example for name, ask in asks.items() if ask.secret}
-    return try_example(recipe, fixture, file, stand_ins, base), None
+    try:
+        return try_example(recipe, fixture, file, stand_ins, base), None
+    except InvalidResourceError as error:
+        raise Failure(f"{file} was written, and must be corrected before it can be used: {error}.") from error
 
 
 def _show_trial(trial: Trial | None, untried: str | None) -> None:

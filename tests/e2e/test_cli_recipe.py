@@ -92,6 +92,14 @@ def test_what_is_missing_or_wrong_is_said_and_nothing_is_written(here: Machine):
     assert "did you mean 'asks'?\n" in here.run("recipe", "test", "recipe.yaml", code=1).err
 
 
+def test_a_value_that_no_account_can_have_is_named(here: Machine):
+    ran = here.run("recipe", "add", "woocommerce", "--set", "WOOCOMMERCE_URL=https://me@shop.example", "--yes", code=1)
+    said = " ".join(ran.err.split())
+    assert "woocommerce.yaml was written, and must be corrected" in said
+    assert "leave the user and password out of the URL" in said
+    assert "Traceback" not in said
+
+
 def test_a_person_is_asked_until_the_answer_fits(here: Machine):
     with Terminal(here, "recipe", "add", "shopify") as terminal:
         terminal.sees("SHOPIFY_SHOP: ")
