@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import structlog
 
 from app.config.approval_links import ApprovalLinks, make_key
 from app.config.keys import Keys
@@ -33,6 +31,7 @@ from app.runtime.loop_lag import measure_lag
 from app.runtime.mail import read_smtp_url
 from app.runtime.outgoing import OutgoingHttp
 from app.runtime.redaction import Redactor
+from app.runtime.task_set import TaskSet
 from app.store import Store, StoreError
 from app.store.migrations import ignore_status
 from app.store.node_protocol import TASK
@@ -67,8 +66,6 @@ DELIVERIES_DRAIN_S = 3.0
 """A delivery under way may be ended: it is sent again, with the same id. A receiver that hangs delays no stop."""
 _WRITERS = ("ledger", "delivery results", "lease", "listener")
 """Tasks that go on until everything is written, and other nodes have been told."""
-
-log = structlog.get_logger()
 
 
 class Node:
@@ -124,18 +121,11 @@ class Node:
             kept=timedelta(days=settings.deliveries_kept_days),
             keeps=lambda: self.ownership.owns(TASK + UPKEEP),
         )
-        days, history = settings.retention_days, settings.history_days
-        self.retention = Retention(
-            store,
-            self.ledger,
-            self.ids,
-            period=timedelta(days=days) if days else None,
-            history=timedelta(days=history) if history else None,
-        )
+        self.retention = self._make_retention()
         self._session, self._outgoing = session, outgoing
         self.confirmations = Confirmations(outgoing)
         self.key_ring = KeyRing(lambda: OutgoingHttp(settings.allow_networks))
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks = TaskSet()
         self.duties = self._make_duties(Tools(store, self.ledger, session, redactor, self.ids, self.vault))
         self.lanes = self.duties.lanes
         """The lanes of the accounts that are this node's."""
@@ -145,6 +135,16 @@ class Node:
         self.news.look, self.ownership.follow = self.ownership.wake, self.news.follow
         self.news.look_at_nodes = self.ownership.look_at_nodes
         self.registrar = Registrar(self.config, self.lanes, settings.public_url, self._keep_secret, self.news.errands)
+
+    def _make_retention(self) -> Retention:
+        days, history = self.settings.retention_days, self.settings.history_days
+        return Retention(
+            self.store,
+            self.ledger,
+            self.ids,
+            period=timedelta(days=days) if days else None,
+            history=timedelta(days=history) if history else None,
+        )
 
     def _make_duties(self, tools: Tools) -> Duties:
         """What this node does for the subjects that it owns."""
@@ -159,7 +159,7 @@ class Node:
             self.ledger,
             self.config,
             self.deliveries,
-            self._spawn,
+            self._tasks.spawn,
             self._tasks,
             tasks,
             self._woken,
@@ -196,34 +196,35 @@ class Node:
             raise
         metrics.QUEUE.set_function(lambda: node.ledger.waiting)
         metrics.HOT_ORDERS.set_function(lambda: len(node.ledger.hot))
-        node._spawn("loop lag", measure_lag())
-        node._spawn("ledger", node.ledger.run())
-        node._spawn("lease", node.ownership.beat())
-        node._spawn("key ring", node.key_ring.run(node.config.endpoints.values()))
-        node._spawn("delivery results", node.deliveries.record())
+        spawn = node._tasks.spawn
+        spawn("loop lag", measure_lag())
+        spawn("ledger", node.ledger.run())
+        spawn("lease", node.ownership.beat())
+        spawn("key ring", node.key_ring.run(node.config.endpoints.values()))
+        spawn("delivery results", node.deliveries.record())
         tell("Recording the calls that the last process left")
         try:
             await node.ownership.settle(first=True)
         except BaseException:
             await node.stop()
             raise
-        node._spawn("ownership", node.ownership.run())
-        node._spawn("speaker", node.news.waking.speak())
-        node._spawn("listener", node.news.waking.listen())
-        node._spawn("timers", node.timers.run())
+        spawn("ownership", node.ownership.run())
+        spawn("speaker", node.news.waking.speak())
+        spawn("listener", node.news.waking.listen())
+        spawn("timers", node.timers.run())
         node.config.on_load = node._configured
-        node._spawn("deliveries", node.deliveries.run())
-        node._spawn("registrar", node.registrar.run())
-        node._spawn("keys", node.keys.run())
-        node._spawn("traffic", node.traffic.run())
-        node._spawn("log feed", node.log_feed.run())
-        node._spawn("search index", node.indexer.run())
-        node._spawn("row compression", RowCompression(store, is_busy=lambda: node.ledger.unfinished > 0).run())
+        spawn("deliveries", node.deliveries.run())
+        spawn("registrar", node.registrar.run())
+        spawn("keys", node.keys.run())
+        spawn("traffic", node.traffic.run())
+        spawn("log feed", node.log_feed.run())
+        spawn("search index", node.indexer.run())
+        spawn("row compression", RowCompression(store, is_busy=lambda: node.ledger.unfinished > 0).run())
         return node
 
     def collect_garbage(self, collector: Collector) -> None:
         """Let the process's garbage be collected while the node runs."""
-        self._spawn("garbage", collector.run())
+        self._tasks.spawn("garbage", collector.run())
 
     async def _kept_key(self, name: str) -> bytes:
         """A key that is made once, and is the same on all nodes."""
@@ -241,7 +242,7 @@ class Node:
         await self.backtests.stop()
         await self.confirmations.stop()
         await self.retention.stop()
-        await self._end([name for name in self._tasks if name not in _WRITERS])
+        await self._tasks.end([name for name in self._tasks if name not in _WRITERS])
         await self.news.errands.stop()
         await self.ownership.stop()
         lanes = (lane.drain(DRAIN_S) for lane in self.lanes.values())
@@ -254,17 +255,11 @@ class Node:
         await self._session.close()
         with suppress(StoreError):
             await self.keys.note_use()
-        await self._end(["lease"])
+        await self._tasks.end(["lease"])
         with suppress(StoreError):
             await self.ownership.leave()
-        await self._end(["listener"])
+        await self._tasks.end(["listener"])
         await self.store.close()
-
-    async def _end(self, workers: Collection[str]) -> None:
-        tasks = [self._tasks.pop(name) for name in workers if name in self._tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def apply(
         self,
@@ -372,7 +367,7 @@ class Node:
     @property
     def ended_workers(self) -> list[str]:
         """The workers that ended, though none may while the node runs."""
-        return [name for name, task in self._tasks.items() if task.done()]
+        return self._tasks.ended
 
     @property
     def healthy(self) -> bool:
@@ -399,14 +394,3 @@ class Node:
             pause = self.ledger.pauses.get(ACCOUNT_SCOPE + account)
             if pause is not None and pause.by == BY_ITSELF:
                 await self.resume(pause.scope, BY_ITSELF)
-
-    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        # In a context of its own: what began with a request (its ids in log lines, its trace) ends with it.
-        task = asyncio.create_task(work, name=name, context=Context())
-        self._tasks[name] = task
-
-        def ended(task: asyncio.Task[None]) -> None:
-            if not task.cancelled() and task.exception() is not None:
-                log.error("worker_failed", worker=name, exc_info=task.exception())
-
-        task.add_done_callback(ended)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -10,11 +10,12 @@ from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import ValidationError
 
 from app.config.faults import Fault, InvalidResourceError, validate
 from app.config.models import AccountSpec, EndpointSpec, PolicySpec
 from app.config.registry import UnknownHandlerError, handler
+from app.config.secret_values import secrets_in
 from app.config.subscriptions import SubscriptionSpec
 from app.contract import BaseConfig, Handler, InvalidCancel, Limits, PostHandshakes, VerifyOptions
 from app.core.outbound.routing import Filter, Router
@@ -394,18 +395,3 @@ def _verify_of(spec: EndpointSpec, account: Account) -> VerifyOptions:
         text = f"must name at least one secret, none empty{other}"
         raise InvalidResourceError([Fault("endpoints", spec.id, ("verify", "secrets"), text)])
     return verify
-
-
-def secrets_in(value: Any) -> Iterable[str]:
-    """All secrets in a model, at any depth."""
-    if isinstance(value, SecretStr):
-        yield value.get_secret_value()
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from secrets_in(getattr(value, name))
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from secrets_in(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from secrets_in(item)

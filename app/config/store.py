@@ -18,7 +18,8 @@ from app.config.formats import secrets_in_url
 from app.config.models import PolicySpec
 from app.config.removed import REMOVED
 from app.config.requested import Request, read_request
-from app.config.resolve import Account, Body, Endpoint, Key, Resolved, resolve, secrets_in
+from app.config.resolve import Account, Body, Endpoint, Key, Resolved, resolve
+from app.config.secret_values import secrets_in
 from app.config.secrets import Vault
 from app.config.subscriptions import SubscriptionSpec
 from app.config.template_check import faults_in_templates

@@ -16,7 +16,7 @@ from subscribers import Received, Sending, Subscriber
 
 from app.config.approval_links import ApprovalLinks, make_key
 from app.config.formats import secrets_in_url
-from app.config.resolve import secrets_in
+from app.config.secret_values import secrets_in
 from app.config.subscriptions import SubscriptionSpec, make_secret
 from app.core.outbound import examples
 from app.core.outbound.delivery import Delivery, DeliveryState

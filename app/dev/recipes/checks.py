@@ -9,7 +9,7 @@ from typing import Any
 
 from app.config.faults import InvalidResourceError
 from app.config.file import VARIABLE
-from app.config.resolve import secrets_in
+from app.config.secret_values import secrets_in
 from app.contract import (
     CancelOutcome,
     CancelResult,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from app.config.resolve import Endpoint, secrets_in
+from app.config.resolve import Endpoint
+from app.config.secret_values import secrets_in
 from app.runtime.redaction import REDACTED, Redactor
 
 STAND_IN_TOKEN = "token-of-a-trial"  # noqa: S105 - it opens nothing

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.config.registry import handlers
-from app.config.resolve import secrets_in
+from app.config.secret_values import secrets_in
 from app.contract import Handler
 from app.dev.suite.cases import NOW, scenario
 from app.dev.trial.run import Wanted, run
