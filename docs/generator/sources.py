@@ -11,12 +11,12 @@ from generator.markdown import table
 
 
 def sources() -> str:
-    """Each source, and how each part of its integration works."""
+    """Each source, and which parts of its integration work."""
     return table(("source", "`rescind recipe add`", *CELLS), map(_row, _recipes()))
 
 
 def details() -> str:
-    """A section for each source: what is guessed, documents and fixtures."""
+    """A section for each source: how each part works, what is guessed, documents and fixtures."""
     return "\n\n".join(map(_section, _recipes()))
 
 
@@ -26,16 +26,26 @@ def _recipes() -> list[Recipe]:
 
 def _row(recipe: Recipe) -> tuple[str, ...]:
     cells = (getattr(recipe.spec.cells, cell) for cell in CELLS)
-    shown = (f"**missing**: {cell.missing}" if isinstance(cell, Missing) else str(cell) for cell in cells)
-    return (recipe.spec.source, f"`{recipe.name}`", *shown)
+    marks = ("**missing**" if isinstance(cell, Missing) else "✓" for cell in cells)
+    return (f"[{recipe.spec.source}](#{_anchor(recipe)})", f"`{recipe.name}`", *marks)
+
+
+def _anchor(recipe: Recipe) -> str:
+    return "recipe-" + recipe.name.replace("_", "-")
 
 
 def _section(recipe: Recipe) -> str:
     spec = recipe.spec
+    cells = ((cell, getattr(spec.cells, cell)) for cell in CELLS)
+    parts = table(("part", "how it works"), ((name, _shown(cell)) for name, cell in cells))
     documents = ", ".join(f"[{number}]({url})" for number, url in enumerate(spec.docs, 1))
     counted = Counter(each.provenance for each in (*recipe.fixtures.values(), *recipe.answers))
     fixtures = ", ".join(f"{counted[kind]} {kind}" for kind in ("recorded", "documented", "synthetic") if counted[kind])
     vectors = f", {len(recipe.vectors)} published signatures" if recipe.vectors else ""
     guessed = "\n".join(f"- {sentence}" for sentence in spec.guessed) or "- nothing"
     rests_on = f"Documents: {documents}. Fixtures and answers: {fixtures}{vectors}. No document states:"
-    return f"### {spec.source}\n\n{rests_on}\n\n{guessed}"
+    return f"### {spec.source} {{ #{_anchor(recipe)} }}\n\n{parts}\n\n{rests_on}\n\n{guessed}"
+
+
+def _shown(cell: Missing | str) -> str:
+    return f"**missing**: {cell.missing}" if isinstance(cell, Missing) else cell
