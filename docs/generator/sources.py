@@ -7,7 +7,7 @@ from collections import Counter
 from app.dev.recipes.folder import Recipe, read
 from app.dev.recipes.model import CELLS, Missing
 from app.dev.recipes.shipped import names, shipped
-from generator.markdown import table
+from generator.markdown import anchor, table
 
 
 def sources() -> str:
@@ -27,11 +27,7 @@ def _recipes() -> list[Recipe]:
 def _row(recipe: Recipe) -> tuple[str, ...]:
     cells = (getattr(recipe.spec.cells, cell) for cell in CELLS)
     marks = ("**missing**" if isinstance(cell, Missing) else "✓" for cell in cells)
-    return (f"[{recipe.spec.source}](#{_anchor(recipe)})", f"`{recipe.name}`", *marks)
-
-
-def _anchor(recipe: Recipe) -> str:
-    return "recipe-" + recipe.name.replace("_", "-")
+    return (f"[{recipe.spec.source}](#{anchor(recipe.spec.source)})", f"`{recipe.name}`", *marks)
 
 
 def _section(recipe: Recipe) -> str:
@@ -44,7 +40,7 @@ def _section(recipe: Recipe) -> str:
     vectors = f", {len(recipe.vectors)} published signatures" if recipe.vectors else ""
     guessed = "\n".join(f"- {sentence}" for sentence in spec.guessed) or "- nothing"
     rests_on = f"Documents: {documents}. Fixtures and answers: {fixtures}{vectors}. No document states:"
-    return f"### {spec.source} {{ #{_anchor(recipe)} }}\n\n{parts}\n\n{rests_on}\n\n{guessed}"
+    return f"### {spec.source}\n\n{parts}\n\n{rests_on}\n\n{guessed}"
 
 
 def _shown(cell: Missing | str) -> str:
