@@ -202,7 +202,7 @@ def _show(recipe: Recipe, report: Mapping[str, Any]) -> None:
         ("Secrets, in the environment or in .env", secrets),
         ("Scopes of the credentials", report["scopes"]),
         ("URL of the endpoint", [report["url"]] if report["url"] else []),
-        ("Topics to subscribe it to", report["topics"]),
+        (_topics_title(recipe), report["topics"]),
         (f"To do at {recipe.spec.source}", report["setup"]),
         ("What no document states: check it", report["guessed"]),
         ("What does not work", [f"{cell}: {why}" for cell, why in report["missing"].items()]),
@@ -212,6 +212,12 @@ def _show(recipe: Recipe, report: Mapping[str, Any]) -> None:
             output.show(output.heading(title), *(f"  {output.clean(line)}" for line in lines))
     if report["url"] and not os.environ.get(PUBLIC_URL):
         output.say(f"Set {PUBLIC_URL} to where the source reaches this server.")
+
+
+def _topics_title(recipe: Recipe) -> str:
+    """What is to be done about the topics: nothing, where Rescind registers the endpoint itself."""
+    kept = any(endpoint.get("keep_registered") for endpoint in recipe.spec.endpoints)
+    return "Topics that Rescind subscribes it to" if kept else "Topics to subscribe it to"
 
 
 def _try(recipe: Recipe, file: Path, values: Mapping[str, str], base: str) -> tuple[Trial | None, str | None]:

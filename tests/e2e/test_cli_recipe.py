@@ -50,6 +50,17 @@ def test_a_file_is_written_that_works_and_holds_no_secret(here: Machine):
     assert LITERAL not in shown.out + shown.err
 
 
+def test_topics_are_left_to_do_only_where_the_endpoint_is_not_kept_registered(here: Machine):
+    assert "Topics that Rescind subscribes it to" in here.run(*ADD).out
+    own = here.folder / "own"
+    shutil.copytree(shipped() / "shopify", own / "shopify")
+    recipe = own / "shopify" / "recipe.yaml"
+    whole = recipe.read_text(encoding="utf-8")
+    recipe.write_text(whole.replace("    keep_registered: true\n", ""), encoding="utf-8")
+    added = here.run("recipe", "add", str(own / "shopify"), *ADD[3:], "--into", "own.yaml")
+    assert "Topics to subscribe it to" in added.out
+
+
 def test_an_account_has_the_id_and_the_variables_that_are_asked_for(here: Machine):
     here.run(*ADD, "--account", "acme-shop", "--set", "SHOPIFY_ACCESS_TOKEN=ACME_TOKEN")
     written = text(here, "acme-shop.yaml")

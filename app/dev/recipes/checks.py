@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +17,7 @@ from app.contract import (
     HttpRequest,
     Ignored,
     MalformedPayload,
+    ParsedEvent,
     Phase,
     ProbeUnavailable,
     RegistrationFailed,
@@ -161,6 +162,7 @@ def _faults_in_fixture(trial: Trial, name: str, fixture: FixtureSpec) -> Faults:
         return
     if events != list(fixture.events):
         yield f"events: they are {_json(events)}"
+    yield from _faults_in_arrival(fixture, parsed)
     try:
         orders = trial.orders_after(name)
     except (TrialError, MalformedPayload) as error:
@@ -174,6 +176,14 @@ def _faults_in_fixture(trial: Trial, name: str, fixture: FixtureSpec) -> Faults:
             yield f"orders.{id}: {verdict.explanation}"
     if found != {id: standing.model_dump() for id, standing in fixture.orders.items()}:
         yield f"orders: they are {_json(found)}"
+
+
+def _faults_in_arrival(fixture: FixtureSpec, events: Iterable[ParsedEvent]) -> Faults:
+    """Without a time of its own a fixture arrives after its events: later ones would all count as of its arrival."""
+    arrival = fixture.moment(NOW)
+    latest = max((event.occurred_at for event in events if event.occurred_at is not None), default=arrival)
+    if fixture.at is None and fixture.verify is None and latest > arrival:
+        yield f"at: it arrives at {arrival.isoformat()}, before its event of {latest.isoformat()}: say when it arrives"
 
 
 def _differs(fixture: FixtureSpec, outcome: str, reason: str) -> Faults:

@@ -119,6 +119,10 @@ FAULTS: dict[str, tuple[Change, str]] = {
         new_fixture,
         'fixtures/canceled.json: orders: they are {"5cb87a8cd490a2ccb256cec4": {"phase": "canceled"',
     ),
+    "a fixture that arrives before its events": (
+        data("fixtures/canceled.json", "at", value=None),
+        "fixtures/canceled.json: at: it arrives at 2026-03-02T16:04:06+00:00, before its event of 2026-03-02T16:30:00",
+    ),
     "a fixture that comes after none": (
         data("fixtures/canceled.json", "after", value=["opened"]),
         "fixtures/canceled.json: after: there is no fixtures/opened.json",
