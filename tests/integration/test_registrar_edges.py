@@ -96,7 +96,7 @@ async def test_a_flow_that_waited_uses_the_configuration_of_now(start: Start, sh
     used: list[Any] = []
 
     def flow(config: Any, context: Any) -> Any:
-        used.append((config.access_token.get_secret_value(), context.memory is lane._memory))
+        used.append((config.access_token.get_secret_value(), context.memory is lane._memory.memory))
         return None
         yield
 
