@@ -257,7 +257,8 @@ async def test_what_is_missing_at_the_provider_is_found_by_doctor_and_metric(sta
     await rescind.ask("DELETE", f"/v1/endpoints/{HOOK}")
 
     async def forgotten() -> bool:
-        return "rescind_registrations_missing{" not in (await rescind.ask("GET", "/metrics")).raw.decode()
+        series = f'rescind_registrations_missing{{endpoint="{HOOK}"}}'
+        return series not in (await rescind.ask("GET", "/metrics")).raw.decode()
 
     await until(forgotten, "no metric of an endpoint that is gone")
 
