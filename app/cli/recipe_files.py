@@ -19,7 +19,7 @@ from app.cli.init import RESOURCE_FILE
 from app.cli.options import Json
 from app.cli.output import Column
 from app.cli.recipes import read_recipe
-from app.cli.try_ import DEFAULT_URL, PUBLIC_URL
+from app.cli.try_options import DEFAULT_URL, PUBLIC_URL
 
 if TYPE_CHECKING:
     from app.dev.recipes.folder import Recipe

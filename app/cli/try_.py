@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import typer
@@ -18,7 +18,29 @@ from app.cli import output
 from app.cli.environment import load_env_file
 from app.cli.failure import FAILED, MISUSED, Failure
 from app.cli.options import Json
-from app.cli.times import ahead
+from app.cli.try_options import (
+    DEFAULT_URL,
+    PUBLIC_URL,
+    AnswerHeaders,
+    Answers,
+    At,
+    Destination,
+    EndpointId,
+    EnvFile,
+    File,
+    FlowName,
+    Headers,
+    Method,
+    Note,
+    OrderId,
+    Query,
+    Reason,
+    Sign,
+    SourceUrl,
+    Statuses,
+    Unsigned,
+    Webhooks,
+)
 
 if TYPE_CHECKING:
     from app.config.resolve import Endpoint
@@ -29,8 +51,6 @@ if TYPE_CHECKING:
 
 STANDARD_INPUT = "-"
 POST = "POST"
-PUBLIC_URL = "RESCIND_PUBLIC_URL"
-DEFAULT_URL = "http://127.0.0.1:8700"
 _UNKNOWN_URL = (
     f"the source signs the URL that it calls, and {PUBLIC_URL} is not set: set it as the server has it, or give --url"
 )
@@ -52,72 +72,25 @@ class _Options:
 
 
 def try_source(
-    file: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE", help="A resource file with accounts and endpoints, or a recipe: its file or name."
-        ),
-    ],
-    webhook: Annotated[
-        list[str] | None,
-        typer.Option(metavar="BODY", help="A webhook's body, byte for byte; - is standard input. May be repeated."),
-    ] = None,
-    header: Annotated[
-        list[str] | None,
-        typer.Option("--header", "-H", metavar="HEADER", help="`Name: value` of the webhooks, or @FILE with lines."),
-    ] = None,
-    method: Annotated[str, typer.Option(metavar="METHOD", help="Of the request; GET for a challenge.")] = "POST",
-    query: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of the URL. May be repeated.")
-    ] = None,
-    url: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="What the source calls, if it signs that. Default: the endpoint's URL."),
-    ] = None,
-    endpoint: Annotated[
-        str | None, typer.Option(metavar="ID", help="Which endpoint of the file, if it has several.")
-    ] = None,
-    at: Annotated[
-        datetime | None, typer.Option(parser=ahead, metavar="TIME", help="Try as of this time. Default: now.")
-    ] = None,
-    unsigned: Annotated[
-        bool,
-        typer.Option("--unsigned", metavar="", help="The webhooks have no proof: sign them first, as the source does."),
-    ] = False,
-    order: Annotated[
-        str | None, typer.Option(metavar="ORDER", help="Only this order; also one that no webhook speaks of.")
-    ] = None,
-    reason: Annotated[
-        str | None, typer.Option(help="The reason of the cancel. Default: one that the provider accepts.")
-    ] = None,
-    note: Annotated[str | None, typer.Option(help="The note of the cancel.")] = None,
-    answer: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="BODY", help="The body of the source's response to the call. May be repeated: calls in turn."
-        ),
-    ] = None,
-    status: Annotated[
-        list[int] | None,
-        typer.Option(min=100, max=599, help="The status of the response, of each in turn. Default: 200."),
-    ] = None,
-    answer_header: Annotated[
-        list[str] | None, typer.Option(metavar="HEADER", help="`Name: value` of the responses.")
-    ] = None,
-    flow: Annotated[
-        Literal["cancel", "probe", "token"], typer.Option(help="Which call the response is to.")
-    ] = "cancel",
-    sign: Annotated[
-        bool,
-        typer.Option("--sign", metavar="", help="Print a valid request for curl: of the body, or of a sample."),
-    ] = False,
-    to: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help=f"Where curl sends it. Default: {PUBLIC_URL}, or {DEFAULT_URL}."),
-    ] = None,
-    env_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Take variables that are not set from here too, as from .env.")
-    ] = None,
+    file: File,
+    webhook: Webhooks = None,
+    header: Headers = None,
+    method: Method = "POST",
+    query: Query = None,
+    url: SourceUrl = None,
+    endpoint: EndpointId = None,
+    at: At = None,
+    unsigned: Unsigned = False,
+    order: OrderId = None,
+    reason: Reason = None,
+    note: Note = None,
+    answer: Answers = None,
+    status: Statuses = None,
+    answer_header: AnswerHeaders = None,
+    flow: FlowName = "cancel",
+    sign: Sign = False,
+    to: Destination = None,
+    env_file: EnvFile = None,
     json: Json = False,
 ) -> None:
     """Try an account and its endpoint without a server: what a webhook gives, and how its order would be canceled."""
@@ -131,9 +104,7 @@ def try_source(
     base = os.environ.get(PUBLIC_URL) or (DEFAULT_URL if method.upper() == POST else "")
     options = _Options(webhook or [], _headers(header or []), now, base, method.upper(), _pairs(query or []), url)
     given = _webhooks(options, chosen)
-    from app.kit.signing import signs_url
-
-    notes = [_UNKNOWN_URL] if signs_url(chosen.verify) and not (url or os.environ.get(PUBLIC_URL)) else []
+    notes = _notes(chosen, url)
     if sign:
         for remark in notes:
             output.say(f"{remark[0].upper()}{remark[1:]}.")
@@ -158,6 +129,14 @@ def try_source(
         show_trial(trial)
     if not trial.ok:
         raise typer.Exit(FAILED)
+
+
+def _notes(endpoint: Endpoint, url: str | None) -> list[str]:
+    """What else to know of the trial."""
+    from app.kit.signing import signs_url
+
+    is_unknown = signs_url(endpoint.verify) and not (url or os.environ.get(PUBLIC_URL))
+    return [_UNKNOWN_URL] if is_unknown else []
 
 
 def _check(
