@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import sqlite3
 from collections.abc import AsyncIterator, Mapping
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -106,12 +104,6 @@ async def ask(rescind: Rescind, order: str, account: str = SHOP) -> str:
     answer = await rescind.ask("POST", path, {"reason": "late"})
     assert answer.status == 202, answer
     return str(answer.json["id"])
-
-
-def sealed_row(directory: Path) -> bytes | None:
-    with closing(sqlite3.connect(directory / "rescind.db")) as db:
-        row = db.execute("SELECT sealed FROM account_secrets").fetchone()
-    return None if row is None else bytes(row[0])
 
 
 def files_of(directory: Path) -> bytes:
@@ -251,12 +243,12 @@ async def test_the_fence_is_asked_again_after_waiting_for_another_s_token(rescin
 # -- Refresh tokens that are good once ------------------------------------------------------------
 
 
-async def test_a_refresh_token_outlives_the_process(start: Start, shop: Side, tmp_path: Path) -> None:
+async def test_a_refresh_token_outlives_the_process(start: Start, shop: Side) -> None:
     rescind = await start()
     await rescind.put("accounts", SHOP, shop_account(shop))
-    assert sealed_row(tmp_path) is None
+    assert await rescind.node.store.account_secrets(SHOP) is None
     assert (await rescind.settled(await ask(rescind, "o-1")))["state"] == "succeeded"
-    sealed = sealed_row(tmp_path)
+    sealed = await rescind.node.store.account_secrets(SHOP)
     assert sealed is not None
     assert b"refresh" not in sealed
     await rescind.stop()
@@ -272,7 +264,7 @@ async def test_a_refresh_token_outlives_the_process(start: Start, shop: Side, tm
     assert (await rescind.settled(await ask(rescind, "o-4")))["state"] == "succeeded"
     assert shop.simulator.issued == 4
     assert (await rescind.ask("DELETE", f"/v1/accounts/{SHOP}")).status < 300
-    assert sealed_row(tmp_path) is None
+    assert await rescind.node.store.account_secrets(SHOP) is None
 
 
 async def test_it_is_encrypted_anew_with_a_new_master_key(start: Start, shop: Side) -> None:
