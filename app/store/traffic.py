@@ -81,6 +81,31 @@ def read_state(row: Sequence[Any]) -> EndpointState:
     return EndpointState(account, endpoint, codec.moment_or_none(authentic_at), refused_run, *moments)
 
 
+def count_row(count: EndpointCount) -> tuple[Any, ...]:
+    """The row of `endpoint_counts`, in the order of its columns."""
+    return (count.account, count.endpoint, count.status, count.cause, count.count, codec.micros(count.last_at))
+
+
+def refusal_row(refusal: EndpointRefusal) -> tuple[Any, ...]:
+    """The row of `endpoint_refusals`, in the order of its columns."""
+    return (
+        refusal.account,
+        refusal.endpoint,
+        refusal.id,
+        codec.micros(refusal.at),
+        refusal.cause,
+        refusal.detail,
+        codec.to_json(refusal.headers),
+        refusal.address,
+    )
+
+
+def run_row(run: EndpointRun) -> tuple[Any, ...]:
+    """What is added to a row of `endpoint_states`: account, endpoint, authentic at, refused, refused since."""
+    since = codec.micros_or_none(run.refused_since)
+    return (run.account, run.endpoint, codec.micros_or_none(run.authentic_at), run.refused, since)
+
+
 class TrafficReader(Protocol):
     """Queries about the traffic of endpoints."""
 

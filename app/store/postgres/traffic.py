@@ -18,7 +18,10 @@ from app.store.traffic import (
     EndpointRefusal,
     EndpointRun,
     EndpointState,
+    count_row,
     read_state,
+    refusal_row,
+    run_row,
 )
 
 _COUNT = """INSERT INTO @endpoint_counts AS stored VALUES ($1, $2, $3, $4, $5, $6)
@@ -52,35 +55,9 @@ class TrafficWrites(Writes):
         self, counts: Sequence[EndpointCount], runs: Sequence[EndpointRun], refusals: Sequence[EndpointRefusal]
     ) -> list[EndpointState]:
         # All rows in the order of their keys: another node writes the same ones, and must not wait crosswise.
-        counted = sorted(
-            (row.account, row.endpoint, row.status, row.cause, row.count, codec.micros(row.last_at)) for row in counts
-        )
-        refused = sorted(
-            (
-                row.account,
-                row.endpoint,
-                row.id,
-                codec.micros(row.at),
-                row.cause,
-                row.detail,
-                codec.to_json(row.headers),
-                row.address,
-            )
-            for row in refusals
-        )
-        states = sorted(
-            (
-                (
-                    run.account,
-                    run.endpoint,
-                    codec.micros_or_none(run.authentic_at),
-                    run.refused,
-                    codec.micros_or_none(run.refused_since),
-                )
-                for run in runs
-            ),
-            key=lambda row: row[:2],
-        )
+        counted = sorted(map(count_row, counts))
+        refused = sorted(map(refusal_row, refusals))
+        states = sorted(map(run_row, runs), key=lambda row: row[:2])
 
         async def work(db: Session) -> list[EndpointState]:
             await db.run_many(_COUNT, counted)

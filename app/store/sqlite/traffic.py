@@ -17,7 +17,10 @@ from app.store.traffic import (
     EndpointRefusal,
     EndpointRun,
     EndpointState,
+    count_row,
     read_state,
+    refusal_row,
+    run_row,
 )
 
 _COUNT = """INSERT INTO endpoint_counts VALUES (?, ?, ?, ?, ?, ?)
@@ -50,32 +53,12 @@ def add(
     refusals: Sequence[EndpointRefusal],
 ) -> list[EndpointState]:
     """See `TrafficStore.add_traffic`."""
-    db.executemany(
-        _COUNT,
-        [(row.account, row.endpoint, row.status, row.cause, row.count, codec.micros(row.last_at)) for row in counts],
-    )
-    db.executemany(
-        _REFUSAL,
-        [
-            (
-                row.account,
-                row.endpoint,
-                row.id,
-                codec.micros(row.at),
-                row.cause,
-                row.detail,
-                codec.to_json(row.headers),
-                row.address,
-            )
-            for row in refusals
-        ],
-    )
+    db.executemany(_COUNT, list(map(count_row, counts)))
+    db.executemany(_REFUSAL, list(map(refusal_row, refusals)))
     db.executemany(_OLD_REFUSALS, list({(row.account, row.endpoint) for row in refusals}))
     states = []
     for run in runs:
-        since = codec.micros_or_none(run.refused_since)
-        row = (run.account, run.endpoint, codec.micros_or_none(run.authentic_at), run.refused, since)
-        states += [read_state(state) for state in db.execute(_STATE, row).fetchall()]
+        states += [read_state(state) for state in db.execute(_STATE, run_row(run)).fetchall()]
     return states
 
 

@@ -121,11 +121,6 @@ class Deliveries:
             self._others[id] = worker.state
             _forget_metrics(id)
 
-    async def look_elsewhere(self) -> None:
-        """Read how the subscriptions of other nodes fare."""
-        if self._specs.keys() - self._workers.keys():
-            self._others = await self._store.subscription_states()
-
     def wake_waiting(self) -> None:
         """There may be deliveries for anybody who waits for some."""
         self.wake(list(self._arrivals))
