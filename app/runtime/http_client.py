@@ -65,6 +65,19 @@ class _Departure:
     """It needed a new connection, which may have taken seconds."""
     left: bool = False
     """The fence let it pass: the provider may receive it."""
+    refusal: Exception | None = None
+    """What the fence raised."""
+
+    async def leave(self) -> None:
+        """Ask the fence, unless it was asked already."""
+        if self.left:
+            return
+        try:
+            await self.fence(self.request, self.waited)
+        except Exception as error:
+            self.refusal = error
+            raise
+        self.left = True
 
 
 @dataclass(slots=True)
@@ -132,21 +145,26 @@ def make_session(connector: aiohttp.TCPConnector, **options: Any) -> aiohttp.Cli
 def _departures() -> aiohttp.TraceConfig:
     """Check each request's fence once it has a connection, right before the first byte.
 
-    aiohttp calls `on_request_headers_sent` before it writes the headers, and closes the connection if that raises.
-    It awaits nothing between that and the first byte; a test checks both.
+    aiohttp writes the headers together with the first chunk of the body, with Python 3.11 in a later iteration of the
+    event loop. Right before that it calls `on_request_chunk_sent`, or without a body `on_request_headers_sent`, and it
+    closes the connection if that raises. It awaits nothing between that and the write; tests check all of this. uvloop
+    passes what was written to the operating system at the end of the iteration.
     """
 
     async def connects(_session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
         context.trace_request_ctx.waited = True
 
-    async def leaves(_session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
-        departure: _Departure = context.trace_request_ctx
-        await departure.fence(departure.request, departure.waited)
-        departure.left = True
+    async def headers_are_ready(_session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
+        if not context.trace_request_ctx.request.body:
+            await context.trace_request_ctx.leave()
+
+    async def body_is_ready(_session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
+        await context.trace_request_ctx.leave()
 
     config = aiohttp.TraceConfig()
     config.on_connection_create_start.append(connects)
-    config.on_request_headers_sent.append(leaves)
+    config.on_request_headers_sent.append(headers_are_ready)
+    config.on_request_chunk_sent.append(body_is_ready)
     return config
 
 
@@ -274,6 +292,8 @@ async def _exchange(
             received = {name.lower(): value for name, value in reply.headers.items()}
             response = HttpResponse(reply.status, received, body)
     except (aiohttp.ClientError, PrivateAddressError, TimeoutError, OSError, ValueError) as error:
+        if departure.refusal is not None:
+            raise departure.refusal from error
         detail, conversation.unreachable = explain(error), unreachable(error)
         conversation.note(request, started, None, detail)
         may_have_applied = departure.left and not request.repeatable

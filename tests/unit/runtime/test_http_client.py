@@ -4,19 +4,23 @@ import asyncio
 import socket
 import ssl
 import time
+from collections.abc import Callable
 
 import aiohttp
 import pytest
+import uvloop
 from aiohttp.client_reqrep import ConnectionKey
 
-from app.contract import HttpRequest, HttpResponse
+from app.contract import Flow, HttpRequest, HttpResponse
 from app.core.lane.unreachable import Unreachable
 from app.kit.destinations import EVERYWHERE
 from app.runtime.guard import PrivateAddressError
 from app.runtime.http_client import (
     Conversation,
+    Fence,
     _Departure,
     _literal_url,
+    converse,
     explain,
     no_fence,
     open_session,
@@ -104,3 +108,69 @@ async def test_bytes_of_a_response_that_is_no_http_are_not_told() -> None:
             told = explain(raised.value)
             assert "t0k3n" not in told, response
             assert told.startswith(("the response is no valid HTTP: ", "the response cannot be read: ")), told
+
+
+@pytest.mark.parametrize("body", [b"", b"a body"])
+@pytest.mark.parametrize("loops", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_the_first_byte_leaves_in_the_iteration_of_the_event_loop_in_which_the_fence_let_it(
+    loops: Callable[[], asyncio.AbstractEventLoop], body: bytes
+) -> None:
+    """A process that is stopped later has sent it; one that is stopped earlier asks the fence when it goes on."""
+
+    async def look() -> bytes:
+        seen = asyncio.get_running_loop().create_future()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+
+            def receive() -> None:
+                accepted, _ = server.accept()
+                with accepted:
+                    accepted.setblocking(False)
+                    try:
+                        seen.set_result(accepted.recv(1000))
+                    except BlockingIOError:
+                        seen.set_result(b"")
+
+            async def fence(_: HttpRequest, _waited: bool) -> None:
+                asyncio.get_running_loop().call_soon(receive)
+
+            request = HttpRequest("POST", f"http://127.0.0.1:{server.getsockname()[1]}/", {}, body)
+            async with open_session(EVERYWHERE) as session, asyncio.TaskGroup() as tasks:
+                sent = tasks.create_task(asyncio.wait_for(call(session, request, fence), 10))
+                received: bytes = await seen
+                sent.cancel()
+        return received
+
+    with asyncio.Runner(loop_factory=loops) as runner:
+        assert runner.run(look()).endswith(b"\r\n\r\n" + body)
+
+
+@pytest.mark.parametrize("body", [b"", b"a body"])
+async def test_what_the_fence_refuses_sends_nothing_and_is_told_as_what_it_raised(body: bytes) -> None:
+    class RefusedError(Exception):
+        pass
+
+    async def fence(_: HttpRequest, _waited: bool) -> None:
+        raise RefusedError
+
+    received: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.set_result(await reader.read())
+        writer.close()
+
+    server = await asyncio.start_server(receive, "127.0.0.1", 0)
+    request = HttpRequest("POST", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", {}, body)
+    async with server, open_session(EVERYWHERE) as session:
+        with pytest.raises(RefusedError):
+            await call(session, request, fence)
+        assert await received == b""
+
+
+async def call(session: aiohttp.ClientSession, request: HttpRequest, fence: Fence) -> HttpResponse:
+    def flow() -> Flow[HttpResponse]:
+        return (yield request)
+
+    async def permit(_: HttpRequest) -> None:
+        pass
+
+    return await converse(flow(), session, Conversation(), permit, fence)
