@@ -18,6 +18,15 @@ from app.cli import output
 from app.cli.environment import load_env_file
 from app.cli.failure import FAILED, MISUSED, Failure
 from app.cli.options import Json
+from app.cli.try_input import (
+    STANDARD_INPUT,
+    name_of,
+    read_answers,
+    read_bytes,
+    read_headers,
+    read_key_answers,
+    read_pairs,
+)
 from app.cli.try_options import (
     DEFAULT_URL,
     PUBLIC_URL,
@@ -30,6 +39,7 @@ from app.cli.try_options import (
     File,
     FlowName,
     Headers,
+    Keys,
     Method,
     Note,
     OrderId,
@@ -44,17 +54,13 @@ from app.cli.try_options import (
 
 if TYPE_CHECKING:
     from app.config.resolve import Endpoint
-    from app.contract import HttpResponse
-    from app.dev.trial.calls import GivenAnswer
     from app.dev.trial.source import TrialSource
     from app.dev.trial.webhooks import Given
 
-STANDARD_INPUT = "-"
 POST = "POST"
 _UNKNOWN_URL = (
     f"the source signs the URL that it calls, and {PUBLIC_URL} is not set: set it as the server has it, or give --url"
 )
-_NAME_CHARS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ def try_source(
     endpoint: EndpointId = None,
     at: At = None,
     unsigned: Unsigned = False,
+    keys: Keys = None,
     order: OrderId = None,
     reason: Reason = None,
     note: Note = None,
@@ -94,7 +101,9 @@ def try_source(
     json: Json = False,
 ) -> None:
     """Try an account and its endpoint without a server: what a webhook gives, and how its order would be canceled."""
-    _check(file, webhook, order, answer, status, answer_header, to, needs_body=not sign and method.upper() == POST)
+    _check(webhook, order, answer, status, answer_header, to, needs_body=not sign and method.upper() == POST)
+    if [file, *(webhook or []), *(answer or []), *(keys or [])].count(STANDARD_INPUT) > 1:
+        raise typer.BadParameter("- stands for standard input, which can be read only once")
     if env_file is not None:
         _load(env_file)
     now = at or datetime.now(UTC)
@@ -102,7 +111,10 @@ def try_source(
     chosen = _endpoint(source, endpoint)
     # A server that does not know its URL answers no challenge that depends on it.
     base = os.environ.get(PUBLIC_URL) or (DEFAULT_URL if method.upper() == POST else "")
-    options = _Options(webhook or [], _headers(header or []), now, base, method.upper(), _pairs(query or []), url)
+    options = _Options(
+        webhook or [], read_headers(header or []), now, base, method.upper(), read_pairs(query or []), url
+    )
+    key_answers = read_key_answers(chosen, keys or [], unsigned=unsigned)
     given = _webhooks(options, chosen)
     notes = _notes(chosen, url)
     if sign:
@@ -110,7 +122,7 @@ def try_source(
             output.say(f"{remark[0].upper()}{remark[1:]}.")
         _print_signed(source, chosen, given, options, to, as_json=json)
         return
-    answers = _answers(answer or [], status or [], _headers(answer_header or []))
+    answers = read_answers(answer or [], status or [], read_headers(answer_header or []))
     from app.dev.trial.run import Wanted, run
     from app.runtime.log import set_up
 
@@ -120,7 +132,7 @@ def try_source(
         from app.dev.trial.signing import proven
 
         given = [proven(chosen, one, now) for one in given]
-    trial = run(source, chosen, given, Wanted(now, order, reason, note, answers, flow, notes))
+    trial = run(source, chosen, given, Wanted(now, order, reason, note, answers, flow, key_answers, notes))
     if json:
         output.print_json(trial)
     else:
@@ -140,7 +152,6 @@ def _notes(endpoint: Endpoint, url: str | None) -> list[str]:
 
 
 def _check(
-    file: str,
     webhook: Sequence[str] | None,
     order: str | None,
     answer: Sequence[str] | None,
@@ -157,8 +168,6 @@ def _check(
         raise typer.BadParameter("--to is for --sign")
     if answer_header and not (answer or status):
         raise typer.BadParameter("--answer-header is for a response: give --answer or --status")
-    if [file, *(webhook or []), *(answer or [])].count(STANDARD_INPUT) > 1:
-        raise typer.BadParameter("- stands for standard input, which can be read only once")
 
 
 def _load(env_file: Path) -> None:
@@ -212,7 +221,7 @@ def _webhooks(options: _Options, endpoint: Endpoint) -> list[Given]:
     headers = list(options.headers)
     if "content-type" not in {name.lower() for name, _ in headers}:
         headers.append(("Content-Type", "application/json"))
-    return [Given(_name(file), headers, _bytes(file), query, options.method, url) for file in options.files]
+    return [Given(name_of(file), headers, read_bytes(file), query, options.method, url) for file in options.files]
 
 
 def _url(options: _Options, endpoint: Endpoint) -> str:
@@ -262,64 +271,6 @@ def _print_signed(
         sys.stdout.write(f"{command}\n")
     if variables:
         output.say(f"It needs {', '.join(variables)} in the environment of the shell: export it there.")
-
-
-def _answers(files: Sequence[str], statuses: Sequence[int], headers: Sequence[tuple[str, str]]) -> list[GivenAnswer]:
-    """The responses, in turn: a body without a status is a 200, a status without a body is empty."""
-    from app.dev.trial.calls import GivenAnswer
-
-    answers = []
-    for number in range(max(len(files), len(statuses))):
-        name = _name(files[number]) if number < len(files) else "an empty body"
-        body = _bytes(files[number]) if number < len(files) else b""
-        status = statuses[number] if number < len(statuses) else 200
-        answers.append(GivenAnswer(name, _response(status, headers, body)))
-    return answers
-
-
-def _response(status: int, headers: Sequence[tuple[str, str]], body: bytes) -> HttpResponse:
-    from app.contract import HttpResponse
-
-    given = {name.lower(): value for name, value in headers}
-    if body and "content-type" not in given:
-        given["content-type"] = "text/html" if body.lstrip().startswith(b"<") else "application/json"
-    return HttpResponse(status, given, body)
-
-
-def _headers(given: Sequence[str]) -> list[tuple[str, str]]:
-    """Headers as curl takes them: `Name: value`, or `@FILE` with one on each line."""
-    lines = []
-    for header in given:
-        if header.startswith("@"):
-            lines += [line for line in _bytes(header[1:]).decode("utf-8", "replace").splitlines() if line.strip()]
-        else:
-            lines.append(header)
-    return [_header(line) for line in lines]
-
-
-def _pairs(given: Sequence[str]) -> list[tuple[str, str]]:
-    pairs = [parameter.partition("=") for parameter in given]
-    return [(name, value) for name, _, value in pairs]
-
-
-def _header(line: str) -> tuple[str, str]:
-    name, colon, value = line.partition(":")
-    if not colon or not name or not _NAME_CHARS.issuperset(name.lower()):
-        raise typer.BadParameter(f"{line!r} is not a header: give `Name: value`")
-    return name, value.strip()
-
-
-def _bytes(file: str) -> bytes:
-    if file == STANDARD_INPUT:
-        return sys.stdin.buffer.read()
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise Failure(f"{file} cannot be read: {error.strerror or error}.", MISUSED) from error
-
-
-def _name(file: str) -> str:
-    return "standard input" if file == STANDARD_INPUT else file
 
 
 def _sentences(text: str) -> str:

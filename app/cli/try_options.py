@@ -37,6 +37,10 @@ Unsigned = Annotated[
     bool,
     typer.Option("--unsigned", metavar="", help="The webhooks have no proof: sign them first, as the source does."),
 ]
+Keys = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FILE", help="What the source answers at the URL of its public keys. May be repeated."),
+]
 OrderId = Annotated[
     str | None, typer.Option(metavar="ORDER", help="Only this order; also one that no webhook speaks of.")
 ]

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from e2e.test_cli_support import PATIENCE_S, Machine, machine
 
+from app.dev.recipes.shipped import shipped
+
 SECRET = "whsec_ZXhhbXBsZS1zaG9wLXNpZ25pbmctc2VjcmV0"
 KEY = "example-shop-key"
 SHOP = """\
@@ -119,6 +121,27 @@ def test_an_answer_is_told_as_what_follows_from_it(here: Machine):
     here.write("order.json", '{"id": "o-1", "status": "canceled"}')
     probed = here.json(*about, "--flow", "probe", "--answer", "order.json")["orders"][0]["probe"]["result"]
     assert (probed["phase"], probed["verdict"]["cancelable"]) == ("canceled", "no")
+
+
+def test_a_webhook_signed_by_a_published_key_verifies_by_the_answer_of_its_url(here: Machine):
+    [vector] = json.loads((shipped() / "ebay" / "vector.json").read_text(encoding="utf-8"))
+    [(url, document)] = vector["verify"]["keys"].items()
+    here.write("deleted.json", vector["request"]["body"])
+    here.write("key.json", json.dumps(document))
+    here.write("headers", "\n".join(f"{name}: {value}" for name, value in vector["request"]["headers"].items()))
+    about = ("try", "ebay", "--webhook", "deleted.json", "-H", "@headers")
+    missing = here.run(*about, code=1)
+    assert url in missing.err
+    assert "--keys FILE" in missing.out
+    assert "verified by scheme public_key" in here.run(*about, "--keys", "key.json").out
+    assert "--unsigned takes them for authentic" in _said(here, *about, "--keys", "key.json", "--unsigned")
+    refused = _said(here, "try", "shop.yaml", "--webhook", "body.json", "--keys", "key.json")
+    assert "shop-in verifies by its secrets (shopify)" in refused
+
+
+def _said(here: Machine, *command: str) -> str:
+    """The usage error, without the frame."""
+    return " ".join(here.run(*command, code=2).err.replace("│", " ").split())
 
 
 def test_usage(here: Machine):

@@ -14,15 +14,14 @@ from pydantic import SecretStr
 
 from app.contract import HttpRequest, InboundRequest, MalformedPayload, VerificationError, VerifyOptions
 from app.contract.published_keys import KeyRef, KeyUnavailable
-from app.core.key_scope import KeyScope
 from app.dev.recipes.model import FixtureSpec, Missing, Proof, Request
 from app.dev.recipes.trials import Trial
 from app.dev.suite.cases import NOW
+from app.dev.trial.keys import published_keys
 from app.kit.sample import signed
 from app.kit.sign import CannotSign
 from app.kit.signing import PROOF_IN_HEADERS
 from app.kit.signing.key_material import UnusableKey
-from app.workers.key_documents import read_keys
 
 FLIPS = 32
 """Bytes of a body that are changed in turn."""
@@ -105,9 +104,7 @@ class _Published:
         if document is None:
             raise KeyUnavailable(ref)
         body = document.encode() if isinstance(document, str) else json.dumps(document).encode()
-        scope, seconds = KeyScope(ref.source), self._proof.at.timestamp()
-        scope.fetched(ref.url, read_keys(ref.source, body, {}, self._proof.at), seconds)
-        return scope.find(ref, seconds)
+        return published_keys(ref, body, self._proof.at)
 
 
 def _stands_in_body(options: VerifyOptions) -> bool:

@@ -18,7 +18,7 @@ class Proof(Struct, kw_only=True):
     checked: bool = True
     """False: it was taken for authentic, for the reason in `detail`."""
     detail: str = ""
-    """Why it does not, in a sentence."""
+    """Why it does not, in a sentence; where it does, with which keys that the source publishes."""
     cause: str = ""
     """bad_signature, missing_signature, too_old, key_unavailable, or handler_failed."""
     expected: list[str] = field(default_factory=list)

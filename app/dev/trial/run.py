@@ -15,6 +15,7 @@ from app.core.representation import Verdict
 from app.core.unit_of_work import UnitOfWork
 from app.dev.trial.calls import GivenAnswer
 from app.dev.trial.flows import try_cancel, try_probe
+from app.dev.trial.keys import KeyAnswer
 from app.dev.trial.mask import Mask
 from app.dev.trial.orders import TrialOrders, unheard
 from app.dev.trial.report import Trial, TrialFlow, TrialOrder, TrialWebhook
@@ -37,6 +38,8 @@ class Wanted:
     """Responses to the calls of `flow`; with some, nothing else is called."""
     flow: Literal["cancel", "probe", "token"] = "cancel"
     """`token`: of the cancel, but from its call for a token on, which is otherwise answered by a stand-in."""
+    keys: Sequence[KeyAnswer] = ()
+    """What the source answers at the URLs of its public keys."""
     notes: Sequence[str] = ()
     """For the report."""
 
@@ -49,7 +52,7 @@ def run(source: TrialSource, endpoint: Endpoint, webhooks: Sequence[Given], want
     for number, given in enumerate(webhooks):
         # Times of receipt differ, as they do on a server.
         now = wanted.now + number * 2 * TICK
-        result, commands = receive(endpoint, given, now)
+        result, commands = receive(endpoint, given, now, wanted.keys)
         repeated, clash = orders.record(commands)
         if clash:
             quarantine(endpoint, result, clash, "not_recorded")

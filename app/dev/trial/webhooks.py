@@ -15,6 +15,7 @@ from app.contract import InboundRequest
 from app.core.commands import RecordEvents
 from app.core.event import event_id
 from app.dev.trial.handshakes import handshake_of
+from app.dev.trial.keys import KeyAnswer
 from app.dev.trial.proof import proof_of, trusted
 from app.dev.trial.report import Proof, TrialEvent, TrialWebhook
 from app.web.parsing import ParsedWebhook, parse_webhook
@@ -46,8 +47,10 @@ class Given:
         return InboundRequest(CIMultiDict(self.headers), MultiDict(self.query), self.body, self.method, self.url)
 
 
-def receive(endpoint: Endpoint, given: Given, now: datetime) -> tuple[TrialWebhook, tuple[RecordEvents, ...]]:
-    """What becomes of a request, and the commands that would record its events."""
+def receive(
+    endpoint: Endpoint, given: Given, now: datetime, keys: Sequence[KeyAnswer] = ()
+) -> tuple[TrialWebhook, tuple[RecordEvents, ...]]:
+    """What becomes of a request, and the commands that would record its events; `keys` are what a source publishes."""
     early = given.method != METH_POST or endpoint.post_handshakes == "any"
     greeted = handshake_of(endpoint, given.name, given.inbound) if early else None
     if greeted is not None:
@@ -57,7 +60,7 @@ def receive(endpoint: Endpoint, given: Given, now: datetime) -> tuple[TrialWebho
         if endpoint.account.handler.handshake is not None:
             reason = f"it fits no challenge or handshake of the account, and webhooks come by POST, not {given.method}"
         return TrialWebhook(name=given.name, status="refused", http_status=405, reason=reason), ()
-    proof = proof_of(endpoint, given.inbound, now) if not given.trusted else trusted(endpoint, given.trusted)
+    proof = proof_of(endpoint, given.inbound, now, keys) if not given.trusted else trusted(endpoint, given.trusted)
     if not proof.ok:
         return TrialWebhook(name=given.name, status="refused", http_status=401, proof=proof), ()
     if endpoint.post_handshakes:

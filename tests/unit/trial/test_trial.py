@@ -195,7 +195,8 @@ def test_a_key_that_the_source_publishes_is_not_fetched(tmp_path: Path) -> None:
     tried = run(shop, endpoint, [given(placed(), ("X-Sign", b64encode(bytes(64)).decode()))], Wanted(NOW))
     assert tried.webhooks[0].proof is not None
     assert tried.webhooks[0].proof.cause == "key_unavailable"
-    assert "https://shop.example/key" in tried.failure
+    assert "what the source answers at https://shop.example/key" in tried.failure
+    assert "--keys FILE" in tried.webhooks[0].proof.hints[0]
     assert run(shop, endpoint, [proven(endpoint, given(placed()), NOW)], Wanted(NOW)).ok
 
 
