@@ -51,7 +51,7 @@ async def _booked(server: Server, _provider: Provider, now: datetime) -> None:
 async def _scheduled(server: Server, _provider: Provider, now: datetime) -> None:
     starts = (now + 40 * _HOUR).isoformat()
     await server.tell("appointment.scheduled", REJECTED, at=now, appointment_id="a-1", starts_at=starts)
-    assert (await server.wish(REJECTED)).status == 409
+    assert (await server.request_cancel(REJECTED)).status == 409
 
 
 async def _canceled(server: Server, provider: Provider, now: datetime) -> None:

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from example_history import SHOP_ORDER, deliver, record
 from providers import Provider, until
-from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, ROOT, WISH, Api, Rescind, account_of, endpoint_of
+from servers import ACCOUNT, BOOTSTRAP_KEY, CANCEL_BODY, ENDPOINT, ROOT, Api, Rescind, account_of, endpoint_of
 
 ORDERS = 40
 
@@ -52,7 +52,7 @@ async def fill(rescind: Rescind, provider: Provider) -> None:
             appointment = {"appointment_id": f"a-{number}", "starts_at": starts.isoformat()}
             await rescind.tell("appointment.scheduled", order, endpoint, at=at + timedelta(minutes=3), **appointment)
         if number % 5 == 2:
-            reply = await rescind.wish(order, ACCOUNT if number % 3 else "acme-lofts")
+            reply = await rescind.request_cancel(order, ACCOUNT if number % 3 else "acme-lofts")
             if reply.status == 202:
                 called.append(reply.json["id"])
     for body in (b"{", b'{"event": "order.teleported", "order_id": "654301"}', b'{"event": "order.processed"}'):
@@ -136,7 +136,7 @@ async def of_inspection(rescind: Rescind) -> dict[str, str]:
     event = (await rescind.get("/v1/events?type=appointment.scheduled&limit=1"))["data"][0]
     cancellation = (await rescind.get("/v1/cancellations?state=succeeded&limit=1"))["data"][0]
     step = await rescind.get(f"/v1/cancellations/{cancellation['id']}")
-    orders = [{"account": ACCOUNT, "order": f"{654300 + number}", **WISH} for number in (4, 10)]
+    orders = [{"account": ACCOUNT, "order": f"{654300 + number}", **CANCEL_BODY} for number in (4, 10)]
     batch = (await rescind.ask("POST", "/v1/cancellation-batches", {"cancellations": orders})).json
     return {
         "/events": "/events?live=1",
@@ -149,7 +149,7 @@ async def of_inspection(rescind: Rescind) -> dict[str, str]:
         "/cancellations": "/cancellations?state=scheduled&waiting=approval",
         "/cancellations/{id}": f"/cancellations/{cancellation['id']}",
         "/batches/{id}": f"/batches/{batch['id']}",
-        "/bulk/cancel": f"/bulk/cancel?account={ACCOUNT}&cancel_reason={WISH['reason']}&cancel_note=Late",
+        "/bulk/cancel": f"/bulk/cancel?account={ACCOUNT}&cancel_reason={CANCEL_BODY['reason']}&cancel_note=Late",
         "/bulk/approve": "/bulk/approve?policy=unscheduled",
         "/bulk/revoke": "/bulk/revoke",
     }

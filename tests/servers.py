@@ -40,7 +40,7 @@ TOKEN = "hook-token-0123456789"
 ACCOUNT = "acme"
 ENDPOINT = "acme-in"
 STREAM = "/v1/events/stream"
-WISH = {"reason": "client_requested_cancelation", "note": "The client no longer wants it."}
+CANCEL_BODY = {"reason": "client_requested_cancelation", "note": "The client no longer wants it."}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +114,14 @@ class Api:
         assert (reply.status, reply.json["status"]) == (200, "accepted"), reply
         return str(reply.json["receipt"])
 
-    async def wish(self, order: str, account: str = ACCOUNT, headers: Any = None, **more: Any) -> Reply:
+    async def request_cancel(self, order: str, account: str = ACCOUNT, headers: Any = None, **more: Any) -> Reply:
         """Ask for `order` to be canceled."""
         path = f"/v1/accounts/{account}/orders/{quote(order, safe='')}/cancellations"
-        return await self.ask("POST", path, {**WISH, **more}, headers=headers)
+        return await self.ask("POST", path, {**CANCEL_BODY, **more}, headers=headers)
 
     async def cancel(self, order: str, account: str = ACCOUNT, **more: Any) -> str:
         """Ask for `order` to be canceled, which must be taken on; returns the cancellation's id."""
-        reply = await self.wish(order, account, **more)
+        reply = await self.request_cancel(order, account, **more)
         assert reply.status == 202, reply
         return str(reply.json["id"])
 

@@ -43,7 +43,7 @@ class UnforeseenPauseError(Exception):
     """A commit pauses something, which others must not claim calls meanwhile: it is decided anew, with that lock."""
 
 
-class Desk(Protocol):
+class Committer(Protocol):
     """What a writer needs of the ledger."""
 
     async def commit(self, requests: list[Request[Any]]) -> Committed:
@@ -67,8 +67,8 @@ class _Part(NamedTuple):
 class Writer:
     """Records the requests of its queue in turn, for as long as `run` runs."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, committer: Committer) -> None:
+        self._committer = committer
         self.queue: deque[Request[Any]] = deque()
         self._filled = asyncio.Event()
         self._closed = False
@@ -136,7 +136,7 @@ class Writer:
         while parts:
             part = parts.pop()
             try:
-                committed = await self._desk.commit(part.requests)
+                committed = await self._committer.commit(part.requests)
             except RefusedCommandsError as error:
                 rest = without_refused(part.requests, error)
                 parts += [_Part(rest, part.tries)] if rest else []
@@ -155,7 +155,7 @@ class Writer:
                 log.warning("commit_failed", requests=len(part.requests), error=repr(error))
                 parts += _halves(part)
             else:
-                self._desk.done(part.requests, committed)
+                self._committer.done(part.requests, committed)
 
     async def _again(self, part: _Part, error: Exception) -> list[_Part]:
         """What to try in place of a part that others were in the way of."""
@@ -166,12 +166,12 @@ class Writer:
         tries = part.tries + 1
         if tries >= TRIES:
             if len(part.requests) == 1:
-                self._desk.turn_away(part.requests, StoreUnavailable(str(error)))
+                self._committer.turn_away(part.requests, StoreUnavailable(str(error)))
                 return []
             return _halves(_Part(part.requests, WHOLE_TRIES))
         if isinstance(error, StoreOutdated):
             try:
-                await self._desk.reload()
+                await self._committer.reload()
             except Exception as fault:  # noqa: BLE001 - the same is found again then, and tried as often
                 log.warning("reload_failed", error=repr(fault))
         elif tries > 1:
@@ -181,7 +181,7 @@ class Writer:
 
     def _turn_all_away(self, part: _Part, parts: Sequence[_Part], error: StoreError) -> None:
         others = chain.from_iterable(other.requests for other in parts)
-        self._desk.turn_away([*part.requests, *others, *self.queue], error)
+        self._committer.turn_away([*part.requests, *others, *self.queue], error)
         self._leave(self.queue)
         self.queue.clear()
 

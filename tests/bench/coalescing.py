@@ -19,9 +19,9 @@ from app.node import Node
 from handlers.notpanel.simulator import DEFAULT_KEY, NotPanel
 
 ACCOUNT = "bench"
-WISHES = 1000
+CANCELLATIONS = 1000
 ARRIVALS = 50
-"""How many wishes come at a time in the second run."""
+"""How many requests come at a time in the second run."""
 WAIT_S = 120.0
 
 
@@ -65,12 +65,12 @@ async def _measure(node: Node, panel: NotPanel, url: str, *, at_once: bool) -> t
         "unknown_orders": "send",
     }
     await node.apply({"accounts": [account]}, by="bench")
-    orders = [str(panel.act({"do": "create_order"}, time.time())["order_id"]) for _ in range(WISHES)]
+    orders = [str(panel.act({"do": "create_order"}, time.time())["order_id"]) for _ in range(CANCELLATIONS)]
     if at_once:
         await node.pause("all", "until all are in", "bench")
     began = time.perf_counter()
-    for first in range(0, WISHES, ARRIVALS):
-        await asyncio.gather(*(_wish(node, order) for order in orders[first : first + ARRIVALS]))
+    for first in range(0, CANCELLATIONS, ARRIVALS):
+        await asyncio.gather(*(_request_cancel(node, order) for order in orders[first : first + ARRIVALS]))
     if at_once:
         began = time.perf_counter()
         await node.resume("all", "bench")
@@ -78,12 +78,12 @@ async def _measure(node: Node, panel: NotPanel, url: str, *, at_once: bool) -> t
         while await node.store.accounts_with_cancellations():  # noqa: ASYNC110 - polled, with a deadline
             await asyncio.sleep(0.02)
     effects = sum(each["cancel_effects"] for each in panel.act({"do": "list"}, time.time())["orders"])
-    if effects != WISHES:
-        raise RuntimeError(f"{effects} of {WISHES} orders were canceled")
+    if effects != CANCELLATIONS:
+        raise RuntimeError(f"{effects} of {CANCELLATIONS} orders were canceled")
     return calls.count("cancel"), len(calls), time.perf_counter() - began
 
 
-async def _wish(node: Node, order: str) -> None:
+async def _request_cancel(node: Node, order: str) -> None:
     now = datetime.now(UTC)
     asked = Cancellation(
         f"can_{order}", ACCOUNT, order, "bench", now, now, requested_by="bench", deadline=now + timedelta(hours=1)

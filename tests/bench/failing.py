@@ -94,7 +94,7 @@ async def measure(folder: Path) -> dict[str, dict[int, list[float]]]:
                 for order in bad:
                     fault = {"fault": "status", "order": order, "status": 500, "times": 1_000_000}
                     await session.post(f"{sandbox.url}/_sandbox/{each.name}/faults", json=fault)
-                await wish(node, each, bad)
+                await request_cancel(node, each, bad)
             await asyncio.sleep(SETTLED_S)
             found: dict[str, dict[int, list[float]]] = {}
             results = await asyncio.gather(*(arrivals(node, session, sandbox.url, each) for each in places))
@@ -105,7 +105,7 @@ async def measure(folder: Path) -> dict[str, dict[int, list[float]]]:
             await node.stop()
 
 
-async def wish(node: Node, station: SimulatedProvider, orders: Sequence[str]) -> None:
+async def request_cancel(node: Node, station: SimulatedProvider, orders: Sequence[str]) -> None:
     """Ask for orders to be canceled."""
     now, given = datetime.now(UTC), station.scenario
     commands = []
@@ -121,7 +121,7 @@ async def arrivals(node: Node, session: aiohttp.ClientSession, url: str, station
     """After how many seconds each of the healthy cancels arrived; those that did not in time count as never."""
     good = station.create(HEALTHY)
     asked, first = time.time(), dict[str, float]()
-    await wish(node, station, good)
+    await request_cancel(node, station, good)
     while len(first) < HEALTHY and time.time() < asked + WAIT_S:
         await asyncio.sleep(0.2)
         async with session.get(f"{url}/_sandbox/{station.name}/calls") as answer:

@@ -30,7 +30,7 @@ from rich.table import Table
 
 from tests.bench.console import serving
 from tests.bench.payload import body
-from tests.bench.recorded import KEY, TOKEN, WISH, provider
+from tests.bench.recorded import CANCEL_BODIES, KEY, TOKEN, provider
 
 ROUNDS, PHASE_S = 6, 15.0
 WEBHOOKS_PER_S, CANCELS_PER_S = 50, 4
@@ -95,7 +95,7 @@ class Load:
             order = str(orders.pop(len(orders) // 2))
             asked[order] = time.monotonic()
             path = f"/v1/accounts/live/orders/{order}/cancellations"
-            async with self.session.post(path, json=WISH["plano"], headers=_AUTH) as response:
+            async with self.session.post(path, json=CANCEL_BODIES["plano"], headers=_AUTH) as response:
                 if response.status != 202:
                     raise RuntimeError(f"a cancel got {response.status} {await response.text()}")
 

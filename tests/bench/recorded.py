@@ -31,7 +31,7 @@ COMPRESSED = {"events": ("body", codec.EVENT_BODY), "orders": ("state", codec.OR
 """The columns that are compressed, and their texts in SQL. A recording has the texts, and no dictionaries."""
 LONG = 3000
 """Events of the longest order."""
-WISH = {
+CANCEL_BODIES = {
     "plano": {"reason": "client_requested_cancelation", "note": "The client no longer wants it."},
     "shop": {"reason": "mistake", "note": "Two of the same."},
 }
@@ -245,9 +245,9 @@ async def _happen(session: aiohttp.ClientSession, recording: Recording) -> None:
         recording.began.append(time.time_ns() // 1000)
         if step in ("cancel", "refused"):
             path = f"/v1/accounts/{recording.kind.provider}-0000/orders/{recording.order}/cancellations"
-            wish = WISH[recording.kind.provider]
-            wish = wish if step == "cancel" else {**wish, "note": REFUSED[recording.kind.provider]}
-            async with session.post(path, json=wish) as response:
+            fields = CANCEL_BODIES[recording.kind.provider]
+            fields = fields if step == "cancel" else {**fields, "note": REFUSED[recording.kind.provider]}
+            async with session.post(path, json=fields) as response:
                 given = await response.json()
                 if response.status != 202:
                     raise RuntimeError(f"{recording.kind}: {response.status} {given}")

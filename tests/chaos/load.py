@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import msgspec
 from chaos.cluster import ChaosServer, Cluster
-from servers import WISH, webhook
+from servers import CANCEL_BODY, webhook
 
 from app.core.event import event_id
 
@@ -179,7 +179,7 @@ class Load:
 
     async def _cancel(self, order: str, node: ChaosServer) -> bool:
         path = f"/v1/accounts/{account_of_order(order)}/orders/{order}/cancellations"
-        reply = await node.ask("POST", path, WISH, headers={"Idempotency-Key": f"key-{order}"})
+        reply = await node.ask("POST", path, CANCEL_BODY, headers={"Idempotency-Key": f"key-{order}"})
         if reply.status == 202:
             self.told.cancellations[reply.json["id"]] = order
         elif reply.status == 409 and reply.json["type"].endswith("request-in-flight"):

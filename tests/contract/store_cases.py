@@ -69,7 +69,7 @@ def job(id: str, due: float = 0, account: str = A, **more: Any) -> Job:
     return Job(account, id, JobKind.CANCEL, at(due), **more)
 
 
-def wish(id: str, order: str, account: str = A, **more: Any) -> Cancellation:
+def new_cancellation(id: str, order: str, account: str = A, **more: Any) -> Cancellation:
     return Cancellation(id, account, order, "because", at(0), at(0), **more)
 
 

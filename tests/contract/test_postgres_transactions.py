@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 import pytest
-from contract.store_cases import A, at, attempt, commit, event, order, place, receipt, wish, write
+from contract.store_cases import A, at, attempt, commit, event, new_cancellation, order, place, receipt, write
 from postgres import give_back, take_schema
 from providers import until
 
@@ -69,9 +69,9 @@ async def found(store: PostgresStore, *names: str, told: Any = ()) -> tuple[dict
 
 
 async def test_a_cancellation_is_never_moved_to_another_order(pair: Pair) -> None:
-    await place(pair.one, 1, "o-1", cancellations=[(1, wish("can_1", "o-1"))])
+    await place(pair.one, 1, "o-1", cancellations=[(1, new_cancellation("can_1", "o-1"))])
     with pytest.raises(StoreConflict):
-        await place(pair.other, 2, "o-2", cancellations=[(2, wish("can_1", "o-2"))])
+        await place(pair.other, 2, "o-2", cancellations=[(2, new_cancellation("can_1", "o-2"))])
     stored = await pair.one.cancellation("can_1")
     assert stored is not None
     assert stored.order == "o-1"
@@ -173,7 +173,7 @@ async def test_an_awakening_waits_for_no_commit_and_is_overwritten_by_none(pair:
 
 
 async def test_of_a_policy_s_cancels_each_is_counted_before_the_next_one_acts(pair: Pair) -> None:
-    made = [(1, wish(f"can_{number}", "o-1", policy="p")) for number in range(19)]
+    made = [(1, new_cancellation(f"can_{number}", "o-1", policy="p")) for number in range(19)]
     await place(pair.one, 1, "o-1", cancellations=made)
 
     async def used() -> int:
@@ -183,7 +183,7 @@ async def test_of_a_policy_s_cancels_each_is_counted_before_the_next_one_acts(pa
     async with pair.one.transaction(Locks(limits=True)) as transaction:
         assert (await transaction.policy_usage(["p"], at(1)))["p"].in_hour == 19
         second = await pair.waiting(used())
-        await transaction.commit(Changes(cancellations=[(1, wish("can_20", "o-1", policy="p"))]))
+        await transaction.commit(Changes(cancellations=[(1, new_cancellation("can_20", "o-1", policy="p"))]))
     assert await second == 20
 
 

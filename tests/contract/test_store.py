@@ -16,10 +16,10 @@ from contract.store_cases import (
     commit,
     event,
     job,
+    new_cancellation,
     order,
     place,
     receipt,
-    wish,
     write,
 )
 from providers import WAIT_S
@@ -119,7 +119,7 @@ async def test_the_same_event_is_not_stored_twice(store: Store) -> None:
 async def test_merge_gives_one_order_everything(store: Store) -> None:
     one, other = event("o-1", 1), event("o-2", 2)
     await place(store, 1, "o-1", one, job=job("o-1"))
-    more = {"job": job("o-2"), "cancellations": [(2, wish("can_1", "o-2"))], "attempts": [attempt(5, 2)]}
+    more = {"job": job("o-2"), "cancellations": [(2, new_cancellation("can_1", "o-2"))], "attempts": [attempt(5, 2)]}
     await place(store, 2, "o-2", other, **more)
     async with store.transaction() as transaction:
         await transaction.find([(A, "o-1"), (A, "o-2")], [])

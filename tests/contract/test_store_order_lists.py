@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from contract.store_cases import A, at, commit, wish, write
+from contract.store_cases import A, at, commit, new_cancellation, write
 from msgspec.structs import replace
 
 from app.contract import Cancelable, Order, Phase
@@ -154,7 +154,7 @@ async def test_cancellations_by_every_filter_in_pages_both_ways_and_counted(stor
     states = (State.SCHEDULED, State.SUCCEEDED, State.REJECTED)
     rows: list[tuple[int, Cancellation]] = []
     for n in range(1, 80):
-        of = wish(f"can_{n}", f"o-{n % 5}", ACCOUNTS[n * 7 % 3])
+        of = new_cancellation(f"can_{n}", f"o-{n % 5}", ACCOUNTS[n * 7 % 3])
         waiting = Waiting.APPROVAL if n % 2 else Waiting.SEND_SLOT
         more = {"policy": "p" if n % 4 == 0 else None, "batch": "b" if n % 6 == 0 else None}
         rows.append((n % 5, replace(of, state=states[n % 3], waiting=waiting, requested_at=at(n), **more)))

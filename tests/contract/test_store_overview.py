@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contract.store_cases import A, at, commit, event, job, order, place, receipt, wish, write
+from contract.store_cases import A, at, commit, event, job, new_cancellation, order, place, receipt, write
 from msgspec.structs import replace
 
 from app.core.cancellation import State, Waiting
@@ -49,7 +49,7 @@ async def test_cancellations_are_counted_by_state(store: Store) -> None:
     states = [State.SUCCEEDED] * 3 + [State.SCHEDULED, State.SUCCEEDED, State.REFUSED, State.SCHEDULED]
     for minute, state in enumerate(states):
         account = "other" if minute == 5 else A
-        row = replace(wish(f"can_{minute}", "o-1", account), state=state, requested_at=at(minute))
+        row = replace(new_cancellation(f"can_{minute}", "o-1", account), state=state, requested_at=at(minute))
         await commit(store, cancellations=[(1, row)])
 
     async def counts(since: float, account: str | None = None, maximum: int = 100) -> list[int]:
@@ -76,8 +76,10 @@ async def test_what_the_log_got_is_counted_by_time(store: Store) -> None:
 
 async def test_indeterminate_cancellations_that_wait_for_a_person_are_counted(store: Store) -> None:
     waiting = [Waiting.WEBHOOK, Waiting.PROBE, Waiting.WEBHOOK]
-    rows = [wish(f"can_{n}", "o-1", state=State.INDETERMINATE, waiting=wait) for n, wait in enumerate(waiting)]
-    rows.append(wish("can_9", "o-1", account="other", state=State.INDETERMINATE, waiting=Waiting.WEBHOOK))
+    rows = [
+        new_cancellation(f"can_{n}", "o-1", state=State.INDETERMINATE, waiting=wait) for n, wait in enumerate(waiting)
+    ]
+    rows.append(new_cancellation("can_9", "o-1", account="other", state=State.INDETERMINATE, waiting=Waiting.WEBHOOK))
     receipts = [receipt(1, status="quarantined"), receipt(2, status="quarantined")]
     await commit(store, cancellations=[(1, row) for row in rows], receipts=receipts)
     assert (await store.counts_for_review(10))["indeterminate"] == 3

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from contract.store_cases import ALL, A, at, commit, event, job, order, place, receipt, wish, write
+from contract.store_cases import ALL, A, at, commit, event, job, new_cancellation, order, place, receipt, write
 from msgspec.structs import replace
 
 from app.contract import Phase, Source
@@ -66,8 +66,11 @@ async def test_deadlines_of_what_waits_the_earliest_first(store: Store) -> None:
 
 async def test_what_policies_did_is_counted_in_the_hour_and_in_the_day(store: Store) -> None:
     when = {"a": -24 * 60, "b": -24 * 60 + 1, "c": -60, "d": -59, "e": 0}
-    made = [(1, replace(wish(f"can_{id}", "o-1", policy="p"), requested_at=at(then))) for id, then in when.items()]
-    made += [(1, wish("can_q", "o-1", policy="q")), (1, wish("can_x", "o-1"))]
+    made = [
+        (1, replace(new_cancellation(f"can_{id}", "o-1", policy="p"), requested_at=at(then)))
+        for id, then in when.items()
+    ]
+    made += [(1, new_cancellation("can_q", "o-1", policy="q")), (1, new_cancellation("can_x", "o-1"))]
     await commit(store, orders=[write(1, order("o-1"))], cancellations=made)
     async with store.transaction() as transaction:
         usage = await transaction.policy_usage(["p", "q", "r"], at(0))
@@ -78,10 +81,10 @@ async def test_what_policies_did_is_counted_in_the_hour_and_in_the_day(store: St
 
 async def test_cancellations_by_batch_and_by_what_they_wait_for(store: Store) -> None:
     made = [
-        (1, wish("can_1", "o-1", batch="bat_1", waiting=Waiting.APPROVAL)),
-        (1, wish("can_2", "o-1", batch="bat_1")),
-        (1, wish("can_3", "o-1", batch="bat_1", state=State.SUCCEEDED, waiting=Waiting.NOTHING)),
-        (1, wish("can_4", "o-1")),
+        (1, new_cancellation("can_1", "o-1", batch="bat_1", waiting=Waiting.APPROVAL)),
+        (1, new_cancellation("can_2", "o-1", batch="bat_1")),
+        (1, new_cancellation("can_3", "o-1", batch="bat_1", state=State.SUCCEEDED, waiting=Waiting.NOTHING)),
+        (1, new_cancellation("can_4", "o-1")),
     ]
     await commit(store, orders=[write(1, order("o-1"))], cancellations=made)
     assert await store.batch_states("bat_1") == {"scheduled": 2, "succeeded": 1}

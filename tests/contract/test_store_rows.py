@@ -14,10 +14,10 @@ from contract.store_cases import (
     commit,
     event,
     job,
+    new_cancellation,
     order,
     place,
     receipt,
-    wish,
     write,
 )
 
@@ -39,7 +39,7 @@ async def test_everything_comes_back_as_it_was(store: Store) -> None:
     verdict = Verdict(Cancelable.UNKNOWN, "why", "Because.", ("evt_1",), at(3))
     facts = Facts(phase=Phase.UNKNOWN, provider_status="odd", opened_at=at(-1), attributes={"a": [1, {"b": None}]})
     told = event("o-1", 1, facts=facts, data={"x": [1.5, "y"]}, receipt="rcp_0000000000000009")
-    known = wish(
+    known = new_cancellation(
         "can_1", "o-1", state=State.INDETERMINATE, waiting=Waiting.PROBE, due_at=at(2), cause=Cause.NO_RESPONSE
     )
     full = Cancellation(**{**_fields(known), "verdict": verdict, "overridden_evidence": ("evt_2",), "deadline": at(4)})
@@ -67,9 +67,11 @@ def _fields(known: Cancellation) -> dict[str, Any]:
 
 
 async def test_later_writes_take_the_place_of_earlier_ones(store: Store) -> None:
-    await place(store, 1, "o-1", job=job("o-1"), cancellations=[(1, wish("can_1", "o-1"))], attempts=[attempt(5, 1)])
+    await place(
+        store, 1, "o-1", job=job("o-1"), cancellations=[(1, new_cancellation("can_1", "o-1"))], attempts=[attempt(5, 1)]
+    )
     closed = order("o-1", phase=Phase.CANCELED)
-    done = wish("can_1", "o-1", state=State.SUCCEEDED)
+    done = new_cancellation("can_1", "o-1", state=State.SUCCEEDED)
     ended = attempt(5, 1, ended_at=at(1), outcome="succeeded")
     cases = [write(1, closed, None, "no", had_job=True)]
     await commit(store, orders=cases, cancellations=[(1, done)], attempts=[ended])
@@ -152,7 +154,7 @@ async def filled(store: Store) -> None:
         account, phase = ("acme", "other")[n % 2], (Phase.OPEN, Phase.COMPLETED)[n // 3]
         id = f"o-{n}"
         told = [event(id, 10 * n + i, ("order.opened", "order.Closed_x")[i], account) for i in range(2)]
-        known = wish(f"can_{n}", id, account, state=(State.SCHEDULED, State.SUCCEEDED)[n % 3 == 0])
+        known = new_cancellation(f"can_{n}", id, account, state=(State.SCHEDULED, State.SUCCEEDED)[n % 3 == 0])
         await commit(
             store,
             orders=[write(n + 1, order(id, account, phase), None, ("yes", "no")[n % 2])],
@@ -390,9 +392,9 @@ async def test_calls_are_counted_by_when_they_ended(store: Store) -> None:
 
 
 async def test_a_rebuild_overwrites_cases_jobs_and_cancellations(store: Store) -> None:
-    await place(store, 1, "o-1", job=job("o-1"), cancellations=[(1, wish("can_1", "o-1"))])
+    await place(store, 1, "o-1", job=job("o-1"), cancellations=[(1, new_cancellation("can_1", "o-1"))])
     mended = order("o-1", phase=Phase.COMPLETED)
-    done = wish("can_1", "o-1", state=State.REFUSED)
+    done = new_cancellation("can_1", "o-1", state=State.REFUSED)
     await store.replace_orders([write(1, mended, None, "no", had_job=True)], [(1, done)])
     assert await store.order(A, "o-1") == (1, mended)
     assert await store.jobs(A, at(9), 9) == []
@@ -400,8 +402,11 @@ async def test_a_rebuild_overwrites_cases_jobs_and_cancellations(store: Store) -
 
 
 async def test_what_waits_for_people_is_counted_up_to_a_bound(store: Store) -> None:
-    waits = [wish(f"can_{n}", "o-1", state=State.SCHEDULED, waiting=Waiting.APPROVAL) for n in range(3)]
-    others = [wish("can_8", "o-1", state=State.SCHEDULED), wish("can_9", "o-1", state=State.REVOKED)]
+    waits = [new_cancellation(f"can_{n}", "o-1", state=State.SCHEDULED, waiting=Waiting.APPROVAL) for n in range(3)]
+    others = [
+        new_cancellation("can_8", "o-1", state=State.SCHEDULED),
+        new_cancellation("can_9", "o-1", state=State.REVOKED),
+    ]
     receipts = [receipt(1, status="quarantined"), receipt(2), receipt(3, status="ignored")]
     told = event("o-1", 1)
     await place(store, 1, "o-1", told, receipts=receipts, cancellations=[(1, each) for each in (*waits, *others)])

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from contract.store_cases import ALL, A, at, commit, event, job, order, place, receipt, wish
+from contract.store_cases import ALL, A, at, commit, event, job, new_cancellation, order, place, receipt
 
 from app.contract import Facts, Phase
 from app.store import Store, Window
@@ -72,7 +72,7 @@ async def test_what_an_index_finds_takes_no_search(store: Store, monkeypatch: py
 
 async def test_no_list_and_no_search_is_in_the_way_of_the_door_and_of_work(store: Store) -> None:
     """With every connection for lists and searches taken, what cancels and lanes ask is answered."""
-    await place(store, 1, "o-1", event("o-1", 1), job=job("o-1"), cancellations=[(1, wish("can_1", "o-1"))])
+    await place(store, 1, "o-1", event("o-1", 1), job=job("o-1"), cancellations=[(1, new_cancellation("can_1", "o-1"))])
     async with AsyncExitStack() as taken:
         for use in (Use.LISTS, Use.SEARCHES):
             for _ in range(READERS[use] if isinstance(store, SqliteStore) else 1):

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from contract.store_cases import ALL, A, at, attempt, commit, event, job, order, place, receipt, wish
+from contract.store_cases import ALL, A, at, attempt, commit, event, job, new_cancellation, order, place, receipt
 
 from app.contract import Facts
 from app.core.lane.state import LaneState
@@ -24,7 +24,9 @@ def changes(text: str) -> dict[str, Any]:
     return {
         "job": job("o-1", cancellation=text[:200], policy=text[:200]),
         "shared_aliases": [(A, text[:200], 1)],
-        "cancellations": [(1, wish("can_1", "o-1", note=text, requested_by=text, policy=text[:200], batch=text[:200]))],
+        "cancellations": [
+            (1, new_cancellation("can_1", "o-1", note=text, requested_by=text, policy=text[:200], batch=text[:200]))
+        ],
         "attempts": [attempt(5, 1, ended_at=at(1), outcome="retry", detail=text, exchanges=[{text: text}])],
         "pauses": [Pause("all", text, at(0), text)],
         "receipts": [

@@ -19,7 +19,7 @@ import pytest_asyncio
 from canaries import CONFIGS, FETCHED, PLAIN, SUBSCRIPTIONS, Echo, canary, leaks
 from e2e.test_cli_support import Machine
 from providers import until
-from servers import BOOTSTRAP_KEY, WISH, Server, unpacked, webhook
+from servers import BOOTSTRAP_KEY, CANCEL_BODY, Server, unpacked, webhook
 
 from app.store import SEALED
 from app.web.server import ROUTES
@@ -144,7 +144,7 @@ async def use(planted: Planted) -> None:
             "shoplazza": {"reason": "late"},
             "generic": {"reason": "late"},
         }
-        for body in (words.get(name.partition("-")[0], WISH), {"reason": "late"}, {}):
+        for body in (words.get(name.partition("-")[0], CANCEL_BODY), {"reason": "late"}, {}):
             reply = await server.ask("POST", path, body)
             planted.hear(path, reply)
             if reply.status == 202:
@@ -152,7 +152,7 @@ async def use(planted: Planted) -> None:
         else:
             raise AssertionError(reply)
         planted.hear("probe", await server.ask("POST", f"/v1/accounts/{name}/probes", {"orders": ["2"]}))
-    policy = {"accounts": ["planomatic"], "when": "order.id == 'o-9'", "mode": "approve", "cancel": WISH}
+    policy = {"accounts": ["planomatic"], "when": "order.id == 'o-9'", "mode": "approve", "cancel": CANCEL_BODY}
     planted.hear("PUT policy", await server.put("policies", "ask", policy))
     order, token = webhook("order.processed", "o-9"), quote(canary("planomatic-in", PLAIN), safe="")
     assert (await server.hook(order, "planomatic-in", token)).json["status"] == "accepted"

@@ -13,7 +13,7 @@ import pytest
 from e2e.test_cli_support import ACCOUNT, ENDPOINT, PATIENCE_S, Machine, connected, fetch, stop, until
 from processes import Process, lasting_port
 
-WISH = ("--reason", "duplicate_order", "--note", "We sent it twice.")
+CANCEL_OPTIONS = ("--reason", "duplicate_order", "--note", "We sent it twice.")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_orders_show(there: Machine):
 def test_orders_show_as_they_were_known(there: Machine):
     order = there.order()
     before = there.json("events", "list", "--account", ACCOUNT, "--order", order)["data"][0]["received_at"]
-    there.run("cancel", ACCOUNT, order, *WISH, "--wait")
+    there.run("cancel", ACCOUNT, order, *CANCEL_OPTIONS, "--wait")
     known = there.json("orders", "show", ACCOUNT, order, "--known-at", before)
     assert (known["phase"], known["verdict"]["cancelable"]) == ("open", "yes")
     (scheduled_event,) = there.json(
@@ -163,22 +163,22 @@ def test_what_is_not_there(there: Machine):
 
 def test_cancel_and_wait(there: Machine):
     order = there.order()
-    ran = there.run("cancel", ACCOUNT, order, *WISH, "--wait")
+    ran = there.run("cancel", ACCOUNT, order, *CANCEL_OPTIONS, "--wait")
     assert "succeeded" in ran.out
     assert "is scheduled" in ran.err
     assert [each["status"] for each in there.act("list", order_id=int(order))["orders"]] == ["canceled"]
-    again = there.run("cancel", ACCOUNT, order, *WISH, code=1)
+    again = there.run("cancel", ACCOUNT, order, *CANCEL_OPTIONS, code=1)
     assert "no (already_canceled)" in again.out
 
 
 def test_cancel_in_vain_says_why(there: Machine):
     order = scheduled(there)
-    ran = there.run("cancel", ACCOUNT, order, *WISH, "--wait", code=1)
+    ran = there.run("cancel", ACCOUNT, order, *CANCEL_OPTIONS, "--wait", code=1)
     assert "no (appointment_confirmed)" in ran.out
     assert "An appointment is confirmed" in ran.out
     assert "appointment.scheduled" in ran.out.partition("Evidence")[2]
     assert ran.err == "error: The order cannot be canceled; nothing was sent.\n"
-    problem = there.run("cancel", ACCOUNT, order, *WISH, "--json", code=1).json
+    problem = there.run("cancel", ACCOUNT, order, *CANCEL_OPTIONS, "--json", code=1).json
     assert problem["type"] == "urn:rescind:problem:order-not-cancelable"
     assert problem["verdict"]["evidence"]
     known = there.json("cancellations", "show", problem["cancellation"]["id"])
@@ -188,17 +188,17 @@ def test_cancel_in_vain_says_why(there: Machine):
 
 def test_force_sends_it_all_the_same(there: Machine):
     order = scheduled(there)
-    ran = there.run("cancel", ACCOUNT, order, *WISH, "--force", "--wait", "--json", code=1)
+    ran = there.run("cancel", ACCOUNT, order, *CANCEL_OPTIONS, "--force", "--wait", "--json", code=1)
     assert (ran.json["state"], ran.json["forced"]) == ("refused", True)
     assert there.act("list", order_id=int(order))["orders"][0]["cancel_calls"] == 1
 
 
 def test_dry_run_changes_nothing(there: Machine):
     order, closed = there.order(), scheduled(there)
-    assert "would be sent" in there.run("cancel", ACCOUNT, order, *WISH, "--dry-run").out
-    assert there.json("cancel", ACCOUNT, closed, *WISH, "--dry-run", code=1)["would"] == "reject"
-    assert "would be rejected" in there.run("cancel", ACCOUNT, closed, *WISH, "--dry-run", code=1).out
-    assert there.json("cancel", ACCOUNT, "never-seen", *WISH, "--dry-run")["would"] == "probe"
+    assert "would be sent" in there.run("cancel", ACCOUNT, order, *CANCEL_OPTIONS, "--dry-run").out
+    assert there.json("cancel", ACCOUNT, closed, *CANCEL_OPTIONS, "--dry-run", code=1)["would"] == "reject"
+    assert "would be rejected" in there.run("cancel", ACCOUNT, closed, *CANCEL_OPTIONS, "--dry-run", code=1).out
+    assert there.json("cancel", ACCOUNT, "never-seen", *CANCEL_OPTIONS, "--dry-run")["would"] == "probe"
     assert there.json("cancellations", "list", "--account", ACCOUNT, "--order", order)["data"] == []
 
 
@@ -212,10 +212,10 @@ def test_the_provider_limits_the_arguments(there: Machine):
 
 def test_the_same_key_asks_once(paused: Machine):
     order = paused.order()
-    first = paused.json("cancel", ACCOUNT, order, *WISH, "--idempotency-key", "one")
-    again = paused.json("cancel", ACCOUNT, order, *WISH, "--idempotency-key", "one")
+    first = paused.json("cancel", ACCOUNT, order, *CANCEL_OPTIONS, "--idempotency-key", "one")
+    again = paused.json("cancel", ACCOUNT, order, *CANCEL_OPTIONS, "--idempotency-key", "one")
     assert first == again
-    other = paused.run("cancel", ACCOUNT, order, *WISH, "--idempotency-key", "two", code=1)
+    other = paused.run("cancel", ACCOUNT, order, *CANCEL_OPTIONS, "--idempotency-key", "two", code=1)
     assert first["id"] in other.out
     assert "follow it, or revoke it first" in other.err
 
@@ -223,26 +223,29 @@ def test_the_same_key_asks_once(paused: Machine):
 @pytest.mark.parametrize(("given", "seconds"), [("2h", 7200), ("30m", 1800), ("3d", 259_200)])
 def test_deadlines_may_be_spans(paused: Machine, given: str, seconds: int):
     order, before = paused.order(), datetime.now(UTC)
-    known = paused.json("cancel", ACCOUNT, order, *WISH, "--deadline", given)
+    known = paused.json("cancel", ACCOUNT, order, *CANCEL_OPTIONS, "--deadline", given)
     asked_at = datetime.fromisoformat(known["deadline"]) - timedelta(seconds=seconds)
     assert before - timedelta(seconds=1) < asked_at <= datetime.now(UTC)
 
 
 def test_deadlines_may_be_times(paused: Machine):
-    known = paused.json("cancel", ACCOUNT, paused.order(), *WISH, "--deadline", "2030-01-31T17:00:00+01:00")
+    known = paused.json("cancel", ACCOUNT, paused.order(), *CANCEL_OPTIONS, "--deadline", "2030-01-31T17:00:00+01:00")
     assert known["deadline"] == "2030-01-31T16:00:00Z"
-    assert "in the past" in paused.run("cancel", ACCOUNT, "1", *WISH, "--deadline", "2020-01-01T00:00:00Z", code=1).err
+    assert (
+        "in the past"
+        in paused.run("cancel", ACCOUNT, "1", *CANCEL_OPTIONS, "--deadline", "2020-01-01T00:00:00Z", code=1).err
+    )
 
 
 def test_waiting_ends_with_what_became_of_it(paused: Machine):
     order = paused.order()
-    expired = paused.run("cancel", ACCOUNT, order, *WISH, "--deadline", "8s", "--wait", code=1)
+    expired = paused.run("cancel", ACCOUNT, order, *CANCEL_OPTIONS, "--deadline", "8s", "--wait", code=1)
     assert "expired" in expired.out
     assert "waiting for" in expired.err
 
 
 def start_waiting(there: Machine, order: str) -> Process:
-    return Process(["cancel", ACCOUNT, order, *WISH, "--wait"], env=there.env, cwd=there.folder)
+    return Process(["cancel", ACCOUNT, order, *CANCEL_OPTIONS, "--wait"], env=there.env, cwd=there.folder)
 
 
 def test_waiting_survives_until_somebody_decides(paused: Machine):
@@ -275,7 +278,7 @@ def test_waiting_can_be_broken_off(paused: Machine):
 
 def test_cancellations_list_and_show(paused: Machine):
     order = paused.order()
-    known = paused.json("cancel", ACCOUNT, order, *WISH)
+    known = paused.json("cancel", ACCOUNT, order, *CANCEL_OPTIONS)
     listed = paused.run("cancellations", "list", "--state", "scheduled", "--account", ACCOUNT, "--order", order).out
     assert listed.splitlines()[1].split()[:4] == [known["id"], ACCOUNT, order, "scheduled"]
     shown = paused.run("cancellations", "show", known["id"]).out
@@ -285,7 +288,7 @@ def test_cancellations_list_and_show(paused: Machine):
 
 
 def test_what_was_sent_cannot_be_revoked(there: Machine):
-    known = there.json("cancel", ACCOUNT, there.order(), *WISH, "--wait")
+    known = there.json("cancel", ACCOUNT, there.order(), *CANCEL_OPTIONS, "--wait")
     assert known["state"] == "succeeded"
     assert "Only a scheduled cancellation" in there.run("cancellations", "revoke", known["id"], code=1).err
 
@@ -295,7 +298,7 @@ def test_resolve_settles_what_nobody_knows(there: Machine):
     url = f"{there.env['SANDBOX_URL']}/_sandbox/planomatic/faults"
     fetch(url, {"fault": "reset_before", "times": 50, "path": "/api/v3/orders/cancel"})
     fetch(url, {"fault": "status", "status": 502, "times": 50, "path": "/api/v3/orders/retrieve"})
-    id = there.json("cancel", ACCOUNT, order, *WISH)["id"]
+    id = there.json("cancel", ACCOUNT, order, *CANCEL_OPTIONS)["id"]
     until(lambda: there.api(f"/v1/cancellations/{id}")["state"] == "indeterminate", "nobody knows")
     settled = there.run("cancellations", "resolve", id, "--outcome", "refused", "--note", "They rang back.").out
     assert "refused" in settled
@@ -309,7 +312,7 @@ def test_resolve_settles_what_nobody_knows(there: Machine):
 
 def test_events(there: Machine):
     order = there.order()
-    there.run("cancel", ACCOUNT, order, *WISH, "--wait")
+    there.run("cancel", ACCOUNT, order, *CANCEL_OPTIONS, "--wait")
     mine = ("events", "list", "--account", ACCOUNT, "--order", order)
     types = [each["type"] for each in there.json(*mine, "--type", "cancellation.*")["data"]]
     assert types == ["cancellation.succeeded", "cancellation.sending", "cancellation.scheduled"]

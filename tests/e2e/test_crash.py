@@ -27,7 +27,7 @@ import aiohttp
 import msgspec
 import pytest
 from providers import CANCEL_PATH, RETRIEVE_PATH, WAIT_S, Provider
-from servers import ACCOUNT, ENDPOINT, WISH, Server, account_of, endpoint_of, until, webhook
+from servers import ACCOUNT, CANCEL_BODY, ENDPOINT, Server, account_of, endpoint_of, until, webhook
 
 from app.config.log_key import stored_public_key
 from app.config.secrets import open_vault
@@ -73,7 +73,7 @@ class Line:
 
 
 class Load:
-    """Connections that deliver webhooks and wishes until they are told to stop."""
+    """Connections that deliver webhooks and request cancels until they are told to stop."""
 
     def __init__(self, server: Server, provider: Provider, chance: random.Random) -> None:
         self.server, self.provider, self.chance, self.told = server, provider, chance, Told()
@@ -165,7 +165,7 @@ class Load:
 
     async def _cancel(self, order: str) -> bool:
         path = f"/v1/accounts/{ACCOUNT}/orders/{order}/cancellations"
-        reply = await self.server.ask("POST", path, WISH, headers={"Idempotency-Key": f"key-{order}"})
+        reply = await self.server.ask("POST", path, CANCEL_BODY, headers={"Idempotency-Key": f"key-{order}"})
         if reply.status == 202:
             self.told.cancellations[reply.json["id"]] = order
         return reply.status in (202, 409)

@@ -112,7 +112,7 @@ class Load:
             self.statuses[reply.status] += 1
             self.closed += reply.headers.get("Connection") == "close"
             self.receipts.append(reply.json["receipt"])
-            cancel = await self._server.wish(order)
+            cancel = await self._server.request_cancel(order)
             self.statuses[cancel.status] += 1
 
 

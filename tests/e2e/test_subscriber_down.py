@@ -31,7 +31,7 @@ from moved_clock import prelude
 from processes import lasting_port
 from providers import WAIT_S, Provider
 from receivers import Delivered, Down, Receiver
-from servers import ACCOUNT, ENDPOINT, WISH, Server, account_of, endpoint_of, until, webhook
+from servers import ACCOUNT, CANCEL_BODY, ENDPOINT, Server, account_of, endpoint_of, until, webhook
 from standardwebhooks import Webhook
 
 from app.runtime.ids import MESSAGE, show
@@ -103,7 +103,7 @@ class Load:
             assert (await self.server.hook(body)).status == 200
             return
         path = f"/v1/accounts/{ACCOUNT}/orders/{order}/cancellations"
-        reply = await self.server.ask("POST", path, WISH, headers={"Idempotency-Key": f"key-{order}"})
+        reply = await self.server.ask("POST", path, CANCEL_BODY, headers={"Idempotency-Key": f"key-{order}"})
         assert reply.status in (202, 404, 409), reply
 
 

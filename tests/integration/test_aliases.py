@@ -28,7 +28,7 @@ SHOP, HOOK = "shop", "shop-in"
 SCENARIO = json.loads(
     (Path(__file__).parents[2] / "handlers" / "generic" / "fixtures" / "_scenario.json").read_text(encoding="utf-8")
 )
-WISH = {"reason": "mistake", "note": "Twice."}
+CANCEL_BODY = {"reason": "mistake", "note": "Twice."}
 pytestmark = pytest.mark.usefixtures("quick")
 
 
@@ -63,7 +63,7 @@ async def place(rescind: Rescind, order: str, **more: Any) -> tuple[int, dict[st
 
 async def ask_to_cancel(rescind: Rescind, order: str, account: str = SHOP) -> Any:
     path = f"/v1/accounts/{account}/orders/{quote(order, safe='')}/cancellations"
-    return await rescind.ask("POST", path, WISH)
+    return await rescind.ask("POST", path, CANCEL_BODY)
 
 
 async def sound(rescind: Rescind) -> None:
@@ -80,15 +80,15 @@ async def test_a_shared_alias_finds_one_order_or_lists_several_and_joins_none(re
     assert (await place(rescind, two, ref="its own"))[0] == 200
     assert sorted(each["id"] for each in await rescind.pages(f"/v1/orders?account={SHOP}", 10)) == sorted([one, two])
     path = f"/v1/accounts/{SHOP}/orders/same"
-    item = {"account": SHOP, "order": "same", **WISH}
+    item = {"account": SHOP, "order": "same", **CANCEL_BODY}
     for method, what, body in (
         ("GET", path, None),
         ("GET", f"{path}/verdict", None),
         ("GET", f"{path}/timeline", None),
         ("GET", f"{path}/policies", None),
         ("POST", f"{path}/tags", {"add": ["x"]}),
-        ("POST", f"{path}/cancellations", WISH),
-        ("POST", f"{path}/cancellations", {**WISH, "dry_run": True}),
+        ("POST", f"{path}/cancellations", CANCEL_BODY),
+        ("POST", f"{path}/cancellations", {**CANCEL_BODY, "dry_run": True}),
         ("GET", f"/v1/events?account={SHOP}&order=same", None),
         ("GET", f"/v1/cancellations?account={SHOP}&order=same", None),
     ):
@@ -229,7 +229,7 @@ async def test_a_request_s_id_joins_an_order_once(rescind: Rescind, provider: Pr
     for order in (8, 9):
         body = {"event": "order.processed", "order_id": order, "external_order_id": "ours"}
         assert (await rescind.hook(body)).status == 200
-    (await rescind.wish("ours")).problem(409, "ambiguous-order")
+    (await rescind.request_cancel("ours")).problem(409, "ambiguous-order")
 
 
 @pytest.mark.usefixtures("shop")

@@ -23,8 +23,8 @@ async def paused(rescind: Rescind, provider: Provider) -> Rescind:
     return rescind
 
 
-async def test_a_wish_is_answered_with_its_cancellation(paused: Rescind) -> None:
-    reply = await paused.wish("o-1", note="x" * 255)
+async def test_a_cancel_request_is_answered_with_its_cancellation(paused: Rescind) -> None:
+    reply = await paused.request_cancel("o-1", note="x" * 255)
     assert reply.status == 202
     shown = reply.json
     assert (shown["state"], shown["final"], shown["attempts"], shown["forced"]) == ("scheduled", False, 0, False)
@@ -62,7 +62,7 @@ async def test_a_rejection_names_the_rule_and_its_evidence(
     await rescind.put("accounts", ACCOUNT, account_of(provider.url, rules=rules))
     await rescind.tell("order.processed", "o-1", at=1_700_000_000.0)
     receipt = await rescind.tell(event, "o-1", **more)
-    problem = (await rescind.wish("o-1")).problem(409, "order-not-cancelable")
+    problem = (await rescind.request_cancel("o-1")).problem(409, "order-not-cancelable")
     verdict, rejected = problem["verdict"], problem["cancellation"]
     assert (verdict["cancelable"], verdict["reason"]) == ("no", reason)
     assert problem["detail"] == verdict["explanation"]
@@ -81,7 +81,7 @@ async def test_what_is_not_known_is_not_rejected(rescind: Rescind) -> None:
     await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     v2 = {"order_id": "o-1", "order_status": "hold"}
     assert (await rescind.hook(v2)).status == 200
-    reply = await rescind.wish("o-1")
+    reply = await rescind.request_cancel("o-1")
     assert (reply.status, reply.json["verdict"]["cancelable"], reply.json["waiting"]["for"]) == (
         202,
         "unknown",
@@ -93,7 +93,7 @@ async def test_a_status_that_a_document_rules_out_is_rejected(rescind: Rescind, 
     await provider.create("o-1")
     for status in ("hold", "committed", "pending_appointment", "post_processing", "delivered"):
         await rescind.tell("order.processed", f"o-{status}", status=status)
-        problem = (await rescind.wish(f"o-{status}")).problem(409, "order-not-cancelable")
+        problem = (await rescind.request_cancel(f"o-{status}")).problem(409, "order-not-cancelable")
         assert status in problem["detail"] or status in ("post_processing", "delivered")
         assert problem["verdict"]["evidence"]
 
@@ -104,7 +104,7 @@ async def test_force_overrules_a_no_once_but_not_new_evidence(rescind: Rescind, 
         await rescind.tell("appointment.scheduled", order)
     done = await rescind.settled(await rescind.cancel("o-1", force=True))
     assert (done["state"], done["forced"]) == ("succeeded", True)
-    problem = (await rescind.wish("o-1", force=True)).problem(409, "order-not-cancelable")
+    problem = (await rescind.request_cancel("o-1", force=True)).problem(409, "order-not-cancelable")
     assert problem["verdict"]["reason"] == "already_canceled"
     await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     id = await rescind.cancel("o-2", force=True)
@@ -127,7 +127,7 @@ async def test_a_dry_run_says_what_would_be_and_does_nothing(rescind: Rescind, p
         ("nobody", False, "probe", "unknown"),
         ("nobody", True, "send", "unknown"),
     ):
-        reply = await rescind.wish(order, dry_run=True, force=force)
+        reply = await rescind.request_cancel(order, dry_run=True, force=force)
         assert (reply.status, reply.json["dry_run"], reply.json["would"]) == (200, True, would), order
         assert reply.json["verdict"]["cancelable"] == cancelable
     assert [await rescind.get(path) for path in ("/v1/events", "/v1/cancellations")] == before
@@ -135,9 +135,9 @@ async def test_a_dry_run_says_what_would_be_and_does_nothing(rescind: Rescind, p
 
 
 async def test_a_dry_run_is_checked_like_the_real_thing(paused: Rescind) -> None:
-    (await paused.wish("o-1", dry_run=True, reason="no such reason")).problem(422, "invalid-request")
+    (await paused.request_cancel("o-1", dry_run=True, reason="no such reason")).problem(422, "invalid-request")
     await paused.cancel("o-1")
-    (await paused.wish("o-1", dry_run=True)).problem(409, "cancellation-exists")
+    (await paused.request_cancel("o-1", dry_run=True)).problem(409, "cancellation-exists")
 
 
 # -- Idempotency ---------------------------------------------------------------------------------------------
@@ -147,9 +147,9 @@ async def test_the_same_request_again_gets_the_first_answer(rescind: Rescind, pr
     await provider.create("o-1")
     await rescind.tell("order.processed", "o-1")
     headers = {"Idempotency-Key": "k-1"}
-    first = await rescind.wish("o-1", headers=headers, deadline="2099-01-01T01:00:00+02:00")
+    first = await rescind.request_cancel("o-1", headers=headers, deadline="2099-01-01T01:00:00+02:00")
     await rescind.settled(first.json["id"])
-    again = await rescind.wish("o-1", headers=headers, deadline="2099-01-01T01:00:00+02:00")
+    again = await rescind.request_cancel("o-1", headers=headers, deadline="2099-01-01T01:00:00+02:00")
     assert (again.status, again.raw) == (202, first.raw)
     assert (first.headers.get("Idempotent-Replayed"), again.headers["Idempotent-Replayed"]) == (None, "true")
     assert again.headers["Content-Type"] == first.headers["Content-Type"]
@@ -159,9 +159,9 @@ async def test_the_same_request_again_gets_the_first_answer(rescind: Rescind, pr
 async def test_a_rejection_is_repeated_as_well(rescind: Rescind) -> None:
     await rescind.tell("order.delivered", "o-1")
     headers = {"Idempotency-Key": "k-1"}
-    first = await rescind.wish("o-1", headers=headers)
+    first = await rescind.request_cancel("o-1", headers=headers)
     await rescind.tell("order.canceled", "o-1")
-    again = await rescind.wish("o-1", headers=headers)
+    again = await rescind.request_cancel("o-1", headers=headers)
     first.problem(409, "order-not-cancelable")
     assert (again.status, again.raw, again.headers["Idempotent-Replayed"]) == (409, first.raw, "true")
     assert len((await rescind.get("/v1/cancellations"))["data"]) == 1
@@ -169,17 +169,17 @@ async def test_a_rejection_is_repeated_as_well(rescind: Rescind) -> None:
 
 async def test_another_request_with_the_same_key_is_an_error(paused: Rescind) -> None:
     headers = {"Idempotency-Key": "k-1"}
-    assert (await paused.wish("o-1", headers=headers)).status == 202
-    (await paused.wish("o-1", headers=headers, note="other")).problem(422, "idempotency-key-reused")
-    (await paused.wish("o-2", headers=headers)).problem(422, "idempotency-key-reused")
-    assert (await paused.wish("o-2", headers={"Idempotency-Key": "k-2"})).status == 202
+    assert (await paused.request_cancel("o-1", headers=headers)).status == 202
+    (await paused.request_cancel("o-1", headers=headers, note="other")).problem(422, "idempotency-key-reused")
+    (await paused.request_cancel("o-2", headers=headers)).problem(422, "idempotency-key-reused")
+    assert (await paused.request_cancel("o-2", headers={"Idempotency-Key": "k-2"})).status == 202
     assert len((await paused.get("/v1/cancellations"))["data"]) == 2
 
 
 async def test_two_holders_of_api_keys_do_not_share_idempotency_keys(paused: Rescind) -> None:
     key = (await paused.ask("POST", "/v1/keys", {"name": "x", "scope": "write"})).json["key"]
     headers = {"Idempotency-Key": "k-1"}
-    assert (await paused.wish("o-1", headers=headers)).status == 202
+    assert (await paused.request_cancel("o-1", headers=headers)).status == 202
     reply = await paused.ask(
         "POST", PATH.replace("o-1", "o-2"), {"reason": "duplicate_order", "note": "x"}, key=key, headers=headers
     )
@@ -191,14 +191,14 @@ async def test_concurrent_requests_with_one_key_make_one_cancellation(rescind: R
     await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     await rescind.tell("order.delivered" if rejected else "order.processed", "o-1")
     headers = {"Idempotency-Key": "k-1"}
-    replies = await asyncio.gather(*(rescind.wish("o-1", headers=headers) for _ in range(20)))
+    replies = await asyncio.gather(*(rescind.request_cancel("o-1", headers=headers) for _ in range(20)))
     assert {(reply.status, reply.raw) for reply in replies} == {(409 if rejected else 202, replies[0].raw)}
     assert len((await rescind.get("/v1/cancellations"))["data"]) == 1
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])
 async def test_idempotency_keys_have_a_length(paused: Rescind, key: str) -> None:
-    (await paused.wish("o-1", headers={"Idempotency-Key": key})).problem(422, "invalid-request")
+    (await paused.request_cancel("o-1", headers={"Idempotency-Key": key})).problem(422, "invalid-request")
 
 
 # -- Orders never heard of --------------------------------------------------------------------------------------
@@ -226,10 +226,10 @@ async def test_unknown_orders_are_sent_if_the_account_says_so(rescind: Rescind, 
 
 async def test_unknown_orders_are_rejected_if_the_account_says_so(rescind: Rescind, provider: Provider) -> None:
     await rescind.put("accounts", ACCOUNT, account_of(provider.url, unknown_orders="reject"))
-    problem = (await rescind.wish("o-1")).problem(409, "order-not-cancelable")
+    problem = (await rescind.request_cancel("o-1")).problem(409, "order-not-cancelable")
     # Even then it is not known, and no `no` (I7).
     assert (problem["verdict"]["cancelable"], problem["verdict"]["reason"]) == ("unknown", "never_seen")
-    assert (await rescind.wish("o-1", force=True)).status == 202
+    assert (await rescind.request_cancel("o-1", force=True)).status == 202
 
 
 async def test_an_order_is_canceled_by_any_of_its_names(rescind: Rescind, provider: Provider) -> None:
@@ -239,7 +239,7 @@ async def test_an_order_is_canceled_by_any_of_its_names(rescind: Rescind, provid
     (alias,) = (await rescind.order("o-1"))["aliases"]
     id = await rescind.cancel(alias)
     assert (await rescind.cancellation(id))["order"] == "o-1"
-    (await rescind.wish("o-1")).problem(409, "cancellation-exists")
+    (await rescind.request_cancel("o-1")).problem(409, "cancellation-exists")
     listed = await rescind.get(f"/v1/cancellations?account={ACCOUNT}&order={quote(alias)}")
     assert [each["id"] for each in listed["data"]] == [id]
 
@@ -286,7 +286,7 @@ async def test_order_ids_that_cannot_be(paused: Rescind, order: str) -> None:
 
 
 async def test_what_is_not_there(paused: Rescind) -> None:
-    (await paused.wish("o-1", "nobody")).problem(404, "not-found")
+    (await paused.request_cancel("o-1", "nobody")).problem(404, "not-found")
     for id in ("can_0000000000000001", "nonsense", "%00"):
         (await paused.ask("GET", f"/v1/cancellations/{id}")).problem(404, "not-found")
         (await paused.ask("POST", f"/v1/cancellations/{id}/revoke")).problem(404, "not-found")

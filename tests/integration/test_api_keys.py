@@ -190,7 +190,7 @@ async def test_repr_and_logs_hold_no_secret(rescind: Rescind, capsys: pytest.Cap
     node = rescind.node
     shown = repr((node.settings, node.config.accounts, node.config.endpoints, node.lanes, node.keys, node.vault))
     await rescind.hook(b"{}", token="wrong-token-123456")
-    await rescind.wish("o-1", reason="bad")
+    await rescind.request_cancel("o-1", reason="bad")
     said = shown + "".join(capsys.readouterr())
     for secret in (PROVIDER_KEY, TOKEN, BOOTSTRAP_KEY, "wrong-token-123456"):
         assert secret not in said

@@ -32,7 +32,7 @@ async def filled(shared: Rescind) -> Rescind:
     await shared.hook(webhook("order.exploded", "o-1"))
     await shared.hook(b"{", "other-in")
     for n in range(12):
-        await shared.wish(f"o-{n}")
+        await shared.request_cancel(f"o-{n}")
     return shared
 
 

@@ -316,7 +316,7 @@ def test_every_problem_is_of_the_closed_list() -> None:
 async def test_values_are_of_the_types_that_are_stated(rescind: Rescind) -> None:
     for time in ("0.5", "1772366400", "2026-03-01", 1772366400, "2026-03-01T12:00:00"):
         (await rescind.ask("GET", f"/v1/events?until={time}")).problem(422, "invalid-request")
-        (await rescind.wish("o-1", deadline=time)).problem(422, "invalid-request")
+        (await rescind.request_cancel("o-1", deadline=time)).problem(422, "invalid-request")
     for flag in (0, 1, "true", "yes"):
         (await rescind.ask("POST", "/v1/apply", {"resources": {}, "confirm": flag})).problem(422, "invalid-request")
     (await rescind.ask("PUT", f"/v1/accounts/{ACCOUNT}?confirm=1", {})).problem(422, "invalid-request")

@@ -171,10 +171,10 @@ async def test_an_order_on_which_timers_fail_holds_up_no_other(
     bad, good = await rescind.cancel("o-1", deadline=deadline), await rescind.cancel("o-2", deadline=deadline)
     decide = FireTimer.decide
 
-    def fails(entry: FireTimer, desk: Any) -> Any:
-        if entry.order == "o-1":
-            raise LookupError(entry.order)
-        return decide(entry, desk)
+    def fails(command: FireTimer, unit: Any) -> Any:
+        if command.order == "o-1":
+            raise LookupError(command.order)
+        return decide(command, unit)
 
     monkeypatch.setattr(FireTimer, "decide", fails)
     rescind.later(timedelta(hours=2))

@@ -87,7 +87,7 @@ class Life:
     chance: random.Random
     ids: Ids
     now: datetime = T0
-    wishes: list[Cancellation] = field(default_factory=list)
+    requested: list[Cancellation] = field(default_factory=list)
 
     async def record(self, *entries: Command[Any]) -> None:
         await self.ledger.execute_all(entries)
@@ -125,7 +125,7 @@ class Life:
         return {"z-event-type": "appointment.updated.event"}, visit
 
     async def somebody(self) -> None:
-        """A person wishes a cancel, withdraws one, or tags an order."""
+        """A person requests a cancel, revokes one, or tags an order."""
         order, account = str(self.chance.randrange(ORDERS)), self.chance.choice([PHOTOS, BROADBAND])
         found = await self.store.order(account, order)
         if found is None:

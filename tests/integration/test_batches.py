@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import Start
 from providers import Provider, until
-from servers import ACCOUNT, WISH, Reply, Rescind, account_of, execute_sql
+from servers import ACCOUNT, CANCEL_BODY, Reply, Rescind, account_of, execute_sql
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -21,7 +21,7 @@ def soon(seconds: float) -> str:
 
 
 def item(order: str, **more: Any) -> dict[str, Any]:
-    return {"account": ACCOUNT, "order": order, **WISH, **more}
+    return {"account": ACCOUNT, "order": order, **CANCEL_BODY, **more}
 
 
 async def placed(rescind: Rescind, provider: Provider, *orders: str) -> None:
@@ -89,7 +89,7 @@ async def test_the_same_batch_again_is_the_first_answer_again(rescind: Rescind, 
 
 
 async def test_what_broke_off_goes_on_where_it_stopped(rescind: Rescind, provider: Provider, tmp_path: Path) -> None:
-    """The process ended after the wishes were recorded, and before the answer was."""
+    """The process ended after the cancel requests were recorded, and before the response was."""
     await placed(rescind, provider, "a", "b")
     first = await ask(rescind, item("a"), item("b"), key="k")
     await ended(rescind, first.json["id"])
@@ -126,14 +126,14 @@ async def test_a_burst_is_told_which_of_it_can_make_it(rescind: Rescind, provide
     assert {each["order"] for each in await provider.calls()} == {"b", "d"}
     for order, more, in_time in (("g", 1800, False), ("h", 18_000, True)):
         await placed(rescind, provider, order)
-        one = (await rescind.wish(order, deadline=soon(more))).json
+        one = (await rescind.request_cancel(order, deadline=soon(more))).json
         assert one["in_time"] is in_time
         assert datetime.fromisoformat(one["expected_at"]) > datetime.now(UTC) + timedelta(seconds=3000)
 
 
 async def test_a_cancel_that_can_leave_at_once_is_in_time(rescind: Rescind, provider: Provider) -> None:
     await placed(rescind, provider, "a")
-    one = (await rescind.wish("a")).json
+    one = (await rescind.request_cancel("a")).json
     assert one["in_time"] is True
     assert datetime.fromisoformat(one["expected_at"]) <= datetime.now(UTC)
     assert (one["closes_at"], one["send_by"]) == (None, None)

@@ -17,7 +17,7 @@ from conftest import Start
 from generator.client.files import by_tag
 from generator.client.methods import Method, methods_of
 from providers import Provider
-from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, ROOT, WISH, Rescind, account_of, endpoint_of
+from servers import ACCOUNT, BOOTSTRAP_KEY, CANCEL_BODY, ENDPOINT, ROOT, Rescind, account_of, endpoint_of
 
 from app.runtime.http_server import EndingRunner
 from app.web import openapi
@@ -72,16 +72,16 @@ async def test_orders_are_canceled_and_read_with_types(shared: Rescind) -> None:
     await shared.tell("appointment.scheduled", "c-2", appointments=[appointment])
 
     def work(client: Client) -> None:
-        assert client.cancellations.dry_run(ACCOUNT, "c-1", **WISH).would == "send"
-        created = client.cancellations.create(ACCOUNT, "c-1", **WISH, idempotency_key="once")
+        assert client.cancellations.dry_run(ACCOUNT, "c-1", **CANCEL_BODY).would == "send"
+        created = client.cancellations.create(ACCOUNT, "c-1", **CANCEL_BODY, idempotency_key="once")
         assert isinstance(created, models.Cancellation)
         assert created.requested_at.tzinfo is not None
-        again = client.cancellations.create(ACCOUNT, "c-1", **WISH, idempotency_key="once")
+        again = client.cancellations.create(ACCOUNT, "c-1", **CANCEL_BODY, idempotency_key="once")
         assert again.id == created.id
         order = client.orders.get(ACCOUNT, "c-2")
         assert order.appointments[0].starts_at == datetime(2030, 1, 1, 10, tzinfo=UTC)
         with pytest.raises(problems.OrderNotCancelable) as refused:
-            client.cancellations.create(ACCOUNT, "c-2", **WISH)
+            client.cancellations.create(ACCOUNT, "c-2", **CANCEL_BODY)
         assert refused.value.members["verdict"]["reason"] == "appointment_confirmed"
         with pytest.raises(problems.NotFound, match="no account 'nobody'"):
             client.orders.get("nobody", "a/b ?")

@@ -38,7 +38,7 @@ async def test_a_clock_that_is_set_back_leaves_the_window_closed(
     assert [each["type"] for each in events] == ["appointment.scheduled", "order.processed"]
     assert events[0]["received_at"] > events[1]["received_at"]
     assert (await rescind.order("o-1"))["verdict"]["cancelable"] == "no"
-    (await rescind.wish("o-1")).problem(409, "order-not-cancelable")
+    (await rescind.request_cancel("o-1")).problem(409, "order-not-cancelable")
     assert await provider.calls(None) == []
 
 

@@ -35,16 +35,16 @@ async def orders(panel: Side, number: int) -> list[str]:
     return [str((await panel.act("create_order"))["order_id"]) for _ in range(number)]
 
 
-async def wish(rescind: Rescind, order: str) -> str:
+async def request_cancel(rescind: Rescind, order: str) -> str:
     reply = await rescind.ask("POST", f"/v1/accounts/{PANEL}/orders/{order}/cancellations", {"reason": "changed mind"})
     assert reply.status == 202, reply
     return str(reply.json["id"])
 
 
 async def while_paused(rescind: Rescind, wanted: list[str]) -> list[str]:
-    """Wishes that all become due at once, when sending is resumed."""
+    """Request cancels that all become due at once, when sending is resumed."""
     await rescind.ask("POST", "/v1/pause", {"scope": "all"})
-    made = list(await asyncio.gather(*(wish(rescind, order) for order in wanted)))
+    made = list(await asyncio.gather(*(request_cancel(rescind, order) for order in wanted)))
     await rescind.ask("POST", "/v1/resume", {"scope": "all"})
     return made
 
@@ -123,7 +123,7 @@ async def test_an_order_whose_window_closed_is_left_out_of_the_call(rescind: Res
     await account(rescind, panel, unknown_orders="probe")
     wanted = await orders(panel, 4)
     await rescind.ask("POST", "/v1/pause", {"scope": "all"})
-    made = list(await asyncio.gather(*(wish(rescind, order) for order in wanted)))
+    made = list(await asyncio.gather(*(request_cancel(rescind, order) for order in wanted)))
     await panel.act("complete", order_id=wanted[1], silent=True)
     await rescind.ask("POST", "/v1/resume", {"scope": "all"})
     states = [(await rescind.settled(id))["state"] for id in made]

@@ -10,10 +10,10 @@ from urllib.parse import quote
 import pytest
 from browsers import Browser, text_of
 from providers import RETRIEVE_PATH, Provider
-from servers import ACCOUNT, WISH, Rescind, account_of
+from servers import ACCOUNT, CANCEL_BODY, Rescind, account_of
 
-FIELDS = f"cancel_reason={WISH['reason']}&cancel_note={quote(WISH['note'])}"
-CANCEL = {"cancel_reason": WISH["reason"], "cancel_note": WISH["note"]}
+FIELDS = f"cancel_reason={CANCEL_BODY['reason']}&cancel_note={quote(CANCEL_BODY['note'])}"
+CANCEL = {"cancel_reason": CANCEL_BODY["reason"], "cancel_note": CANCEL_BODY["note"]}
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ async def orders(rescind: Rescind, provider: Provider, *names: str) -> None:
 
 async def proposed(rescind: Rescind, provider: Provider, *names: str) -> list[str]:
     """Cancellations of orders that wait for approval."""
-    policy = {"accounts": [ACCOUNT], "when": "order.phase == 'open'", "mode": "approve", "cancel": WISH}
+    policy = {"accounts": [ACCOUNT], "when": "order.phase == 'open'", "mode": "approve", "cancel": CANCEL_BODY}
     await rescind.put("policies", "tidy", policy)
     await orders(rescind, provider, *names)
     found = (await rescind.get("/v1/cancellations?waiting=approval"))["data"]

@@ -58,8 +58,8 @@ async def send_hostile(rescind: Rescind) -> None:
         await rescind.ask("POST", f"/webhooks/{ENDPOINT}{query}", data=b"\xff" + text.encode(), key=None)
         path = f"/v1/accounts/{ACCOUNT}/orders/{quote(text, safe='')}"
         assert (await rescind.ask("POST", f"{path}/tags", {"add": [f"t{text}"[:60].replace("\r\n", " ")]})).status < 500
-        wish = {"reason": "client_requested_cancelation", "note": text.replace("\r\n", " ")[:200]}
-        assert (await rescind.ask("POST", f"{path}/cancellations", wish)).status in (202, 409, 422)
+        fields = {"reason": "client_requested_cancelation", "note": text.replace("\r\n", " ")[:200]}
+        assert (await rescind.ask("POST", f"{path}/cancellations", fields)).status in (202, 409, 422)
         await rescind.ask("POST", "/v1/pause", {"account": ACCOUNT, "reason": text.replace("\r\n", " ")[:100]})
         assert (await rescind.ask("POST", "/v1/keys", {"name": text.replace("\r\n", " ")[:100]})).status == 201
 

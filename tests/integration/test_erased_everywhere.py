@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 from integration.test_rebuild import check, gather
 from providers import until
-from servers import ACCOUNT, ENDPOINT, WISH, Rescind, account_of, endpoint_of, unpacked, webhook
+from servers import ACCOUNT, CANCEL_BODY, ENDPOINT, Rescind, account_of, endpoint_of, unpacked, webhook
 
 from app.engine.log_verify import verify_erasures
 from app.store import codec
@@ -117,7 +117,12 @@ async def plant(rescind: Rescind, echo: str) -> None:
     subscription = {"id": "crm", "url": f"{echo}/in", "payload": "full"}
     assert (await rescind.ask("POST", "/v1/subscriptions", subscription)).status == 201
     # Its condition cannot be evaluated, which is recorded with the error.
-    policy = {"accounts": [ACCOUNT], "when": "order.attributes.metadata.name > 3", "mode": "shadow", "cancel": WISH}
+    policy = {
+        "accounts": [ACCOUNT],
+        "when": "order.attributes.metadata.name > 3",
+        "mode": "shadow",
+        "cancel": CANCEL_BODY,
+    }
     await rescind.put("policies", "broken", policy)
     about = {"property": {"street": f"1 {PERSON} Street"}, "metadata": {"name": PERSON}, "client": {"name": PERSON}}
     headers = {"X-Customer": PERSON}
@@ -128,7 +133,7 @@ async def plant(rescind: Rescind, echo: str) -> None:
     assert (await rescind.hook(unreadable, headers=headers)).json["status"] == "quarantined"
     refused = await rescind.hook(body, token="wrong", headers=headers)
     assert refused.status == 401
-    words = {**WISH, "note": f"{PERSON} rang"}
+    words = {**CANCEL_BODY, "note": f"{PERSON} rang"}
     batch = {"cancellations": [{"account": ACCOUNT, "order": ORDER, **words}]}
     reply = await rescind.ask("POST", "/v1/cancellation-batches", batch, headers={"Idempotency-Key": PERSON})
     assert reply.status == 202, reply

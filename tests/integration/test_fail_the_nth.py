@@ -45,7 +45,7 @@ async def pass_one(rescind: Rescind, provider: Provider, order: str) -> None:
     told = webhook("order.processed", order)
     received = await accepted(lambda: rescind.hook(told))
     assert (received.status, received.json["status"]) == (200, "accepted"), received
-    wanted = await accepted(lambda: rescind.wish(order, headers={"Idempotency-Key": order}))
+    wanted = await accepted(lambda: rescind.request_cancel(order, headers={"Idempotency-Key": order}))
     assert wanted.status == 202, wanted
 
     async def settled() -> str | None:

@@ -43,7 +43,7 @@ async def created(side: Side, handler: Handler, number: int) -> list[str]:
     return [str((await side.act(**action))["order_id"]) for _ in range(number)]
 
 
-async def wish(rescind: Rescind, handler: Handler, order: str) -> str:
+async def request_cancel(rescind: Rescind, handler: Handler, order: str) -> str:
     given = scenario(handler)
     words = {key: given[key] for key in ("reason", "note") if given.get(key) is not None}
     path = f"/v1/accounts/{handler.name}/orders/{order}/cancellations"
@@ -69,7 +69,7 @@ async def test_beside_orders_that_fail_the_others_are_sent_as_if_alone(
     for order in bad:
         await side.fault("status", order=order, status=500, times=FOREVER)
     for order in bad:
-        await wish(rescind, handler, order)
+        await request_cancel(rescind, handler, order)
 
     async def all_failed() -> bool:
         called = {name for each in await side.calls() if each["order"] for name in each["order"].split(",")}
@@ -84,7 +84,7 @@ async def test_beside_orders_that_fail_the_others_are_sent_as_if_alone(
 
     await until(at_rest, "the end of the calls that are out")
     before = len(await side.calls())
-    ids = await asyncio.gather(*(wish(rescind, handler, order) for order in good))
+    ids = await asyncio.gather(*(request_cancel(rescind, handler, order) for order in good))
     await rescind.ask("POST", "/v1/resume", {"account": handler.name})
     for id in ids:
         assert (await rescind.settled(id, "succeeded", "accepted"))["state"] in ("succeeded", "accepted")
@@ -108,13 +108,13 @@ async def test_a_500_that_repeats_ends_after_a_handful_of_tries_while_others_are
     await rescind.put("accounts", "superloop", {**account, "limits": {"requests": FOREVER, "per_s": 1}})
     [bad] = await created(side, handler, 1)
     await side.fault("status", path="/api/connect/orders/cancel", order=bad, status=500, times=FOREVER)
-    id = await wish(rescind, handler, bad)
+    id = await request_cancel(rescind, handler, bad)
     await side.arrived(1, None, bad)
     for _ in range(60):
         if (await rescind.cancellation(id))["final"]:
             break
         for order in await created(side, handler, 1):
-            await rescind.settled(await wish(rescind, handler, order))
+            await rescind.settled(await request_cancel(rescind, handler, order))
     known = await rescind.cancellation(id)
     assert (known["state"], known["attempts"] <= ambiguous.TRIES_ALONE) == ("refused", True)
     assert "Nothing says that the order can be canceled" in known["detail"]

@@ -59,7 +59,7 @@ async def test_a_closing_event_revokes_what_waits(rescind: Rescind, provider: Pr
     (evidence,) = done["evidence"]
     assert (await rescind.get(f"/v1/events/{evidence}"))["type"] == event
     await resume(rescind)
-    (await rescind.wish("o-1")).problem(409, "order-not-cancelable")
+    (await rescind.request_cancel("o-1")).problem(409, "order-not-cancelable")
     assert await provider.calls(None) == []
 
 
@@ -226,7 +226,7 @@ async def test_a_deadline_is_the_end(rescind: Rescind, provider: Provider, pause
 )
 async def test_deadlines_that_are_none(rescind: Rescind, provider: Provider, deadline: Any) -> None:
     await placed(rescind, provider, "o-1")
-    (await rescind.wish("o-1", deadline=deadline)).problem(422, "invalid-request")
+    (await rescind.request_cancel("o-1", deadline=deadline)).problem(422, "invalid-request")
     assert await rescind.states("o-1") == []
 
 
@@ -235,7 +235,7 @@ async def test_deadlines_that_are_none(rescind: Rescind, provider: Provider, dea
 )
 async def test_a_deadline_at_the_end_of_time_harms_nobody(rescind: Rescind, provider: Provider, deadline: str) -> None:
     await placed(rescind, provider, "o-1", "o-2")
-    reply = await rescind.wish("o-1", deadline=deadline)
+    reply = await rescind.request_cancel("o-1", deadline=deadline)
     assert reply.status in (202, 422)
     assert (await rescind.settled(await rescind.cancel("o-2")))["state"] == "succeeded"
     assert (await rescind.ask("GET", "/readyz", key=None)).status == 200

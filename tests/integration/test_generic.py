@@ -106,8 +106,8 @@ async def test_the_whole_loop_with_signed_webhooks(start: Start, shop: Side) -> 
 
     await until(known, "the shop's webhook")
     body = {"reason": "mistake", "note": "Twice."}
-    wish = await rescind.ask("POST", f"/v1/accounts/{SHOP}/orders/{order}/cancellations", body)
-    assert (await rescind.settled(wish.json["id"]))["state"] == "succeeded"
+    accepted = await rescind.ask("POST", f"/v1/accounts/{SHOP}/orders/{order}/cancellations", body)
+    assert (await rescind.settled(accepted.json["id"]))["state"] == "succeeded"
     assert await shop.effects(order) == 1
     assert await phase(rescind, order) == "canceled"
     forged = await rescind.hook(placed(9), HOOK, TOKEN, headers={"Content-Type": STRUCTURED})
@@ -127,8 +127,8 @@ async def test_what_the_cancel_call_lacks_is_asked_for_first(start: Start, shop:
     event["data"]["order"]["id"] = order
     assert (await send(rescind, event, STRUCTURED)).json["status"] == "accepted"
     assert "currency" not in (await rescind.order(order, SHOP))["attributes"]
-    wish = await rescind.ask("POST", f"/v1/accounts/{SHOP}/orders/{order}/cancellations", {"reason": "mistake"})
-    assert (await rescind.settled(wish.json["id"]))["state"] == "succeeded"
+    accepted = await rescind.ask("POST", f"/v1/accounts/{SHOP}/orders/{order}/cancellations", {"reason": "mistake"})
+    assert (await rescind.settled(accepted.json["id"]))["state"] == "succeeded"
     assert await shop.effects(order) == 1
     states = [each["event"] for each in await rescind.timeline(order, SHOP) if each["kind"] == "event"]
     assert "order.probed" in [each["type"] for each in states]

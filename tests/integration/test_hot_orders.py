@@ -124,7 +124,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
 
 
 async def stir(it: World) -> None:
-    """What changes orders beside webhooks and wishes: other rules and policies, rows mended by a rebuild."""
+    """What changes orders besides webhooks and cancel requests: other rules and policies, rows mended by a rebuild."""
     if it.chance.random() < 0.5:
         statuses = it.chance.sample(["new_request", "ordered", "scheduling", "scheduled", "hold"], 3)
         account = {"id": ACCOUNT, "provider": "planomatic", "config": {"api_key": "a-key"}}
@@ -147,7 +147,10 @@ async def test_hot_orders_equal_the_store_whatever_fails(
     async with world(path, orders_max, make=make, subscriptions=[SUBSCRIPTION]) as it:
         hot = it.ledger.hot = HotOrders(it.store, orders_max)
         faults.stopped = False
-        inbound, others = [it.webhook] * 8 + [it.repeat] * 3 + [it.wish] * 3, [it.send, it.elapse, it.pause, it.tag]
+        inbound, others = (
+            [it.webhook] * 8 + [it.repeat] * 3 + [it.request_cancel] * 3,
+            [it.send, it.elapse, it.pause, it.tag],
+        )
         for step in range(STEPS):
             doing = it.chance.choice(inbound + others)
             together = [doing, *(it.chance.choice(inbound) for _ in range(it.chance.randrange(4)) if doing in inbound)]

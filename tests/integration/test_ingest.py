@@ -258,5 +258,5 @@ async def test_a_failed_store_is_said_and_forgotten(rescind: Rescind, monkeypatc
     with monkeypatch.context() as patched:
         patched.setattr(rescind.node.ledger, "_submit", fail)
         (await rescind.hook(BODY)).problem(503, "busy")
-        (await rescind.wish("o-1")).problem(503, "busy")
+        (await rescind.request_cancel("o-1")).problem(503, "busy")
     assert (await rescind.hook(BODY)).json["status"] == "accepted"

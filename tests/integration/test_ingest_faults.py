@@ -157,7 +157,7 @@ async def test_a_full_queue_turns_away_and_half_records_nothing(
             reply = await task
             reply.problem(503, "busy")
             assert int(reply.headers["Retry-After"]) >= 1
-        (await rescind.wish("o-1")).problem(503, "busy")
+        (await rescind.request_cancel("o-1")).problem(503, "busy")
         ready = await rescind.ask("GET", "/readyz", key=None)
         assert (ready.status, "full" in ready.json["status"]) == (503, True)
     replies = [await task for task in tasks]

@@ -11,7 +11,7 @@ import pytest_asyncio
 from conftest import Start
 from integration.test_coalescing import PANEL, orders, while_paused
 from integration.test_coalescing import account as panel_account
-from integration.test_token_flows import CANCEL_PATH, LOOP, account, keys, order, waits_for_its_place, wish
+from integration.test_token_flows import CANCEL_PATH, LOOP, account, keys, order, request_cancel, waits_for_its_place
 from providers import Provider, Side, until
 from servers import ACCOUNT, Rescind, account_of
 
@@ -39,7 +39,7 @@ async def panel() -> AsyncIterator[Side]:
 
 async def test_a_higher_limit_frees_what_waits_between_token_and_cancel(rescind: Rescind, loop: Side) -> None:
     await account(rescind, loop, limits={"requests": 1, "per_s": 3600})
-    id = await wish(rescind, await order(rescind, loop))
+    id = await request_cancel(rescind, await order(rescind, loop))
     await waits_for_its_place(rescind, loop)
     await account(rescind, loop, limits={"requests": 100, "per_s": 1})
     assert (await rescind.settled(id))["state"] == "succeeded"
@@ -69,7 +69,7 @@ async def test_the_calls_of_a_flow_that_was_cut_off_are_counted(start: Start, lo
     rescind = await start()
     await account(rescind, loop)
     await loop.hold(path=CANCEL_PATH)
-    await wish(rescind, await order(rescind, loop))
+    await request_cancel(rescind, await order(rescind, loop))
     await loop.arrived(1, CANCEL_PATH)
     made = len(await loop.calls())
     await rescind.stop()
@@ -93,7 +93,7 @@ async def test_a_database_that_fails_at_the_second_fence_makes_no_lost_call(
         return await execute_all(commands, **more)
 
     monkeypatch.setattr(rescind.node.ledger, "execute_all", stumbles)
-    done = await rescind.settled(await wish(rescind, number), "succeeded", "indeterminate", "failed")
+    done = await rescind.settled(await request_cancel(rescind, number), "succeeded", "indeterminate", "failed")
     assert failed
     states = await rescind.states(number, LOOP)
     assert "indeterminate" not in states, f"the cancel never left: {states}, {done['detail']}"
@@ -103,7 +103,7 @@ async def test_what_waits_for_its_place_when_the_process_ends_was_not_sent(start
     rescind = await start()
     await account(rescind, loop, limits={"requests": 1, "per_s": 3600})
     number = await order(rescind, loop)
-    id = await wish(rescind, number)
+    id = await request_cancel(rescind, number)
     await waits_for_its_place(rescind, loop)
     await rescind.stop()
     assert await loop.calls(CANCEL_PATH) == []
@@ -132,7 +132,7 @@ async def test_one_call_for_many_orders_that_was_cut_off_counts_once(start: Star
 
 async def test_a_cancel_that_was_held_back_was_not_attempted(rescind: Rescind, loop: Side) -> None:
     await account(rescind, loop, limits={"requests": 1, "per_s": 3600})
-    id = await wish(rescind, await order(rescind, loop))
+    id = await request_cancel(rescind, await order(rescind, loop))
     await waits_for_its_place(rescind, loop)
     await rescind.ask("POST", "/v1/pause", {"account": LOOP})
     await account(rescind, loop)

@@ -381,10 +381,10 @@ async def test_a_probe_finds_what_no_webhook_told(rescind: Rescind, provider: Pr
         assert (await rescind.get(f"/v1/events/{id}"))["type"] == "order.probed"
 
 
-async def test_concurrent_wishes_for_one_order_make_one_call(rescind: Rescind, provider: Provider) -> None:
+async def test_concurrent_cancel_requests_for_one_order_make_one_call(rescind: Rescind, provider: Provider) -> None:
     await placed(rescind, provider, "o-1")
     await provider.hold()
-    replies = await asyncio.gather(*(rescind.wish("o-1") for _ in range(12)))
+    replies = await asyncio.gather(*(rescind.request_cancel("o-1") for _ in range(12)))
     await provider.arrived(1)
     provider.release()
     assert sorted(reply.status for reply in replies) == [202] + [409] * 11

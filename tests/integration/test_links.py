@@ -75,7 +75,7 @@ async def test_every_link_leads_there_and_back(rescind: Rescind, provider: Provi
 
 async def test_a_rejection_is_linked_with_what_it_rests_on(rescind: Rescind) -> None:
     await rescind.tell("order.delivered", "o-1")
-    refused = (await rescind.wish("o-1")).json
+    refused = (await rescind.request_cancel("o-1")).json
     [evidence] = refused["verdict"]["evidence"]
     assert (await rescind.get(f"/v1/events/{evidence}"))["cancellations"] == [refused["cancellation"]["id"]]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from servers import ACCOUNT, WISH, Rescind, webhook
+from servers import ACCOUNT, CANCEL_BODY, Rescind, webhook
 
 from app.contract import Facts, MalformedPayload, ParsedEvent, Unrecognized
 
@@ -66,9 +66,9 @@ async def test_requests_with_a_nul_are_refused(rescind: Rescind) -> None:
         ("GET", "/v1/events?account=a%00", None),
         ("GET", "/v1/receipts?reason=a%00b", None),
         ("DELETE", "/v1/keys/key_%00", None),
-        ("POST", f"{AT}/orders/o%00/cancellations", WISH),
-        ("POST", f"{AT}/orders/o-1/cancellations", {**WISH, "note": "a\0b"}),
-        ("POST", "/v1/cancellation-batches", {"cancellations": [{"account": ACCOUNT, "order": "o\0", **WISH}]}),
+        ("POST", f"{AT}/orders/o%00/cancellations", CANCEL_BODY),
+        ("POST", f"{AT}/orders/o-1/cancellations", {**CANCEL_BODY, "note": "a\0b"}),
+        ("POST", "/v1/cancellation-batches", {"cancellations": [{"account": ACCOUNT, "order": "o\0", **CANCEL_BODY}]}),
         ("POST", "/v1/keys", {"name": "a\0b", "scope": "read"}),
         ("POST", "/v1/pause", {"scope": "all", "reason": "a\0b"}),
         ("POST", "/v1/pause", {"scope": "all", "reason\0": "a"}),

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from providers import Provider
-from servers import ACCOUNT, BOOTSTRAP_KEY, WISH, Rescind, account_of
+from servers import ACCOUNT, BOOTSTRAP_KEY, CANCEL_BODY, Rescind, account_of
 
 from app.cli.client import connect, segment
 from app.cli.paging import Paging
@@ -63,7 +63,7 @@ async def test_every_id_that_a_provider_may_send_can_be_asked_for(
         for what in ("verdict", "timeline", "policies"):
             await rescind.get(f"{path}/{what}")
         assert (await rescind.ask("POST", f"{path}/tags", {"add": ["seen"]})).json == {"tags": ["seen"]}
-        assert (await rescind.ask("POST", f"{path}/cancellations", {**WISH, "dry_run": True})).status == 200, id
+        assert (await rescind.ask("POST", f"{path}/cancellations", {**CANCEL_BODY, "dry_run": True})).status == 200, id
         listed = await rescind.get(f"/v1/events?account={ACCOUNT}&order={quote(id, safe='')}&type=order.*")
         assert [each["order"] for each in listed["data"]] == [id]
     (await rescind.ask("GET", "/v1/accounts/%7B%7D/orders/x")).problem(404, "not-found")
@@ -73,7 +73,7 @@ async def test_every_id_that_a_provider_may_send_can_be_asked_for(
 async def test_an_order_may_have_been_opened_at_any_time(rescind: Rescind, provider: Provider) -> None:
     rules = {"duplicate_keys": ["external_order_id"]}
     await rescind.put("accounts", ACCOUNT, account_of(provider.url, rules=rules))
-    words = {"accounts": [ACCOUNT], "cancel": WISH, "mode": "shadow"}
+    words = {"accounts": [ACCOUNT], "cancel": CANCEL_BODY, "mode": "shadow"}
     conditions = {
         "late": {"when": "order.phase == 'open'", "wait": "48h since order.opened_at"},
         "twins": {"when": "size(order.duplicates) > 0", "duplicates_within": "3d"},

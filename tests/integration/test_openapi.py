@@ -54,7 +54,7 @@ async def busy(shared: Rescind) -> Rescind:
     await shared.settled(await shared.cancel("o-1"))
     await shared.ask("POST", "/v1/pause", {"account": ACCOUNT})
     await shared.cancel("o-3")
-    await shared.wish("o-2")
+    await shared.request_cancel("o-2")
     await shared.ask("POST", "/v1/keys", {"name": "ci"})
     words = {"reason": "duplicate_order", "note": "x"}
     await shared.put("policies", "p", {"accounts": [ACCOUNT], "when": "order.phase == 'open'", "cancel": words})

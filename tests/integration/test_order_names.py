@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from providers import Provider, Side
-from servers import ACCOUNT, WISH, Rescind
+from servers import ACCOUNT, CANCEL_BODY, Rescind
 
 from handlers.kibo.simulator import DEFAULT_SECRET, Kibo
 
 SHOP, HOOK = "shop", "shop-in"
-KIBO_WISH = {"reason": "customer_changed_mind"}
+KIBO_CANCEL_BODY = {"reason": "customer_changed_mind"}
 ENTITY = "16a0f1c2d3b4e50001c0ffee"
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -33,7 +33,7 @@ async def shop(rescind: Rescind, kibo: Side, **config: Any) -> None:
 
 async def ask(rescind: Rescind, order: str, **more: Any) -> Any:
     path = f"/v1/accounts/{SHOP}/orders/{order}/cancellations"
-    return await rescind.ask("POST", path, {**KIBO_WISH, **more})
+    return await rescind.ask("POST", path, {**KIBO_CANCEL_BODY, **more})
 
 
 async def test_a_bare_request_id_is_answered_with_the_name_of_the_order(rescind: Rescind, provider: Provider) -> None:
@@ -45,9 +45,9 @@ async def test_a_bare_request_id_is_answered_with_the_name_of_the_order(rescind:
     listed = await rescind.ask("GET", f"/v1/events?account={ACCOUNT}&order=998880")
     assert named in listed.problem(404, "not-found")["detail"]
     for dry_run in (True, False):
-        problem = (await rescind.wish("998880", dry_run=dry_run)).problem(404, "not-found")
+        problem = (await rescind.request_cancel("998880", dry_run=dry_run)).problem(404, "not-found")
         assert f"there is an order {named}: cancel it by that name" in problem["detail"]
-    item = {"account": ACCOUNT, "order": "998880", **WISH}
+    item = {"account": ACCOUNT, "order": "998880", **CANCEL_BODY}
     batch = await rescind.ask("POST", "/v1/cancellation-batches", {"cancellations": [item]})
     [result] = batch.json["results"]
     assert (result["outcome"], named in result["detail"]) == ("invalid", True)
@@ -73,7 +73,7 @@ async def test_an_order_id_below_one_is_refused_at_the_door(rescind: Rescind, ki
     for order in ("0", "-1", "00", "-999"):
         problem = (await ask(rescind, order)).problem(422, "invalid-request")
         assert (problem["field"], "at least 1" in problem["detail"]) == ("order", True)
-    item = {"account": SHOP, "order": "0", **KIBO_WISH}
+    item = {"account": SHOP, "order": "0", **KIBO_CANCEL_BODY}
     batch = await rescind.ask("POST", "/v1/cancellation-batches", {"cancellations": [item]})
     assert "at least 1" in batch.json["results"][0]["detail"]
     assert await kibo.calls() == []

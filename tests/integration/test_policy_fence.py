@@ -1,4 +1,4 @@
-"""The fence asks policies too: what was not sent goes with that for which it was wished."""
+"""The fence asks policies too: an unsent cancel is revoked when the condition it was requested for no longer holds."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_a_time_that_has_passed_ends_it_too(
     assert (await rescind.settled(id))["cause"] == "condition_ended"
 
 
-async def test_a_wish_does_not_make_a_policy_forget_to_look(rescind: Rescind, provider: Provider) -> None:
+async def test_a_cancel_request_does_not_make_a_policy_forget_to_look(rescind: Rescind, provider: Provider) -> None:
     await provider.create("o-1")
     await rescind.tell("order.processed", "o-1")
     await pause(rescind)

@@ -1,7 +1,7 @@
 """The log tells everything (guarantee I8): random histories through the real door, rebuilt and compared.
 
 The history is made by the ledger on a SQLite file: webhooks of PlanOmatic's, late, repeated and under
-several names; wishes, claims, answers, probes, deadlines and restarts. Its clock is the test's.
+several names; cancel requests, claims, results, probes, deadlines and restarts. Its clock is the test's.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class World:
     chance: random.Random
     now: datetime = T0
     bodies: list[bytes] = field(default_factory=list)
-    wishes: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
     committed: Callable[[], None] = lambda: None
     """Called after every transaction."""
 
@@ -126,7 +126,7 @@ class World:
     async def repeat(self) -> None:
         await self.webhook(self.chance.choice(self.bodies) if self.bodies else None)
 
-    async def wish(self) -> None:
+    async def request_cancel(self) -> None:
         number = self.order()
         name = self.chance.choice([f"o-{number}", f"request:r-{number}"])
         id = ids.show(ids.CANCELLATION, self.ids.next())
@@ -135,7 +135,7 @@ class World:
             deadline = None  # with one, it would be tried until then
         asked = Cancellation(id, ACCOUNT, name, "duplicate_order", self.now, self.now, "twice", "ann", deadline)
         await self.record(RequestCancel(ACCOUNT, name, self.now, asked, force=self.chance.random() < 0.2))
-        self.wishes.append(id)
+        self.requested.append(id)
 
     async def send(self) -> None:
         """Claim what is due, and answer most of it."""
@@ -167,13 +167,13 @@ class World:
         return RecordProbe(ACCOUNT, order, self.now, attempt, asked_at, snapshot)
 
     async def settle(self) -> None:
-        """A person withdraws a cancellation, or says what became of it."""
-        known = await self.store.cancellation(self.chance.choice(self.wishes)) if self.wishes else None
+        """A person revokes a cancellation, or resolves it."""
+        known = await self.store.cancellation(self.chance.choice(self.requested)) if self.requested else None
         if known is None:
             return
-        withdrawal: Command[Any] = Revoke(ACCOUNT, known.order, self.now, known.id, "ann")
+        revocation: Command[Any] = Revoke(ACCOUNT, known.order, self.now, known.id, "ann")
         resolution = Resolve(ACCOUNT, known.order, self.now, known.id, succeeded=True, by="ann", note="they rang")
-        await self.record(self.chance.choice([withdrawal, resolution]))
+        await self.record(self.chance.choice([revocation, resolution]))
 
     async def tag(self) -> None:
         """A person tags an order, or takes the tag off."""
@@ -201,7 +201,7 @@ class World:
 
     async def live(self) -> None:
         """Live through a random history. Some steps come together, and share a transaction."""
-        inbound = [self.webhook] * 8 + [self.repeat] * 2 + [self.wish] * 4
+        inbound = [self.webhook] * 8 + [self.repeat] * 2 + [self.request_cancel] * 4
         others = [self.send] * 8 + [self.settle, self.elapse, self.restart, self.pause, self.tag, self.approve]
         for _ in range(STEPS):
             doing = self.chance.choice(inbound + others)

@@ -87,7 +87,7 @@ async def share(it: World, kind: JobKind) -> None:
 
 
 async def live(it: World) -> None:
-    doing: list[Any] = [it.webhook] * 5 + [it.repeat, *[it.wish] * 12, it.elapse, it.restart, it.settle]
+    doing: list[Any] = [it.webhook] * 5 + [it.repeat, *[it.request_cancel] * 12, it.elapse, it.restart, it.settle]
     for _ in range(STEPS):
         if it.chance.random() < 0.4:
             await share(it, it.chance.choice([JobKind.CANCEL, JobKind.PROBE]))

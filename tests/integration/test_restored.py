@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import Start
 from providers import RETRIEVE_PATH, Provider
-from servers import ACCOUNT, ENDPOINT, WISH, Rescind, account_of, endpoint_of
+from servers import ACCOUNT, CANCEL_BODY, ENDPOINT, Rescind, account_of, endpoint_of
 
 from app.config import registry
 from app.core.commands import Restored
@@ -21,7 +21,7 @@ from app.engine.rebuild import check
 
 pytestmark = pytest.mark.usefixtures("quick")
 ALL = {"scope": "all"}
-PROPOSES = {"accounts": [ACCOUNT], "when": "order.phase == 'open'", "mode": "approve", "cancel": WISH}
+PROPOSES = {"accounts": [ACCOUNT], "when": "order.phase == 'open'", "mode": "approve", "cancel": CANCEL_BODY}
 
 
 def quietly(_done: int, _all: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest_asyncio
 from providers import Provider, until
-from servers import ACCOUNT, ENDPOINT, WISH, Reply, Rescind, account_of, endpoint_of
+from servers import ACCOUNT, CANCEL_BODY, ENDPOINT, Reply, Rescind, account_of, endpoint_of
 
 from app.config.scope import Scope
 from app.core.aggregate import JobKind
@@ -33,8 +33,8 @@ FILTERS = (
     "policy=bravo-policy",
 )
 BODIES: dict[str, list[Any]] = {
-    "createCancellation": [WISH],
-    "createCancellationBatch": [{"cancellations": [{"account": OTHER, "order": "bravo-1", **WISH}]}],
+    "createCancellation": [CANCEL_BODY],
+    "createCancellationBatch": [{"cancellations": [{"account": OTHER, "order": "bravo-1", **CANCEL_BODY}]}],
     "resolveCancellation": [{"outcome": "succeeded", "note": "x"}],
     "changeTags": [{"add": ["x"]}],
     "wantProbes": [{"orders": ["bravo-1"]}],
@@ -85,7 +85,9 @@ async def house(rescind: Rescind, provider: Provider) -> House:
         await rescind.tell("order.processed", order, endpoint)
     await rescind.cancel("o-1")
     await rescind.cancel("bravo-1", OTHER)
-    both = [{"account": account, "order": order, **WISH} for account, order in ((ACCOUNT, "o-2"), (OTHER, "bravo-3"))]
+    both = [
+        {"account": account, "order": order, **CANCEL_BODY} for account, order in ((ACCOUNT, "o-2"), (OTHER, "bravo-3"))
+    ]
     batch = (
         await rescind.ask("POST", "/v1/cancellation-batches", {"cancellations": [{**both[1], "order": "bravo-2"}]})
     ).json["id"]
@@ -204,7 +206,7 @@ async def test_its_own_account_is_all_there(house: House) -> None:
     bodies = {
         "wantProbes": {"orders": ["o-1"]},
         "changeTags": {"add": ["x"]},
-        "createCancellation": {**WISH, "dry_run": True},
+        "createCancellation": {**CANCEL_BODY, "dry_run": True},
     }
     for route in ROUTES:
         if route.name in wanted:
@@ -216,7 +218,9 @@ async def test_its_own_account_is_all_there(house: House) -> None:
     paused = await rescind.ask("POST", "/v1/pause", {"account": ACCOUNT}, key=house.key)
     assert {pause["scope"] for pause in paused.json["paused"]} == {"all", f"account:{ACCOUNT}"}
     assert (await rescind.ask("POST", "/v1/resume", {"account": ACCOUNT}, key=house.key)).status == 200
-    batch = {"cancellations": [{"account": account, "order": "o-1", **WISH} for account in (ACCOUNT, OTHER, "nix")]}
+    batch = {
+        "cancellations": [{"account": account, "order": "o-1", **CANCEL_BODY} for account in (ACCOUNT, OTHER, "nix")]
+    }
     made = (await rescind.ask("POST", "/v1/cancellation-batches", batch, key=house.key)).json
     assert made["outcomes"] == {"exists": 1, "invalid": 2}
     assert made["results"][1]["detail"].replace(OTHER, "nix") == made["results"][2]["detail"]

@@ -28,7 +28,7 @@ Read = Callable[[Sequence[CancelRequest], HttpResponse, Context], list[CancelRes
 
 
 @dataclass
-class TicketDesk:
+class TicketProvider:
     """A provider that hands out tickets, and takes one for a call that names several orders."""
 
     named: list[list[str]] = field(default_factory=list)
@@ -51,7 +51,7 @@ def done(requests: Sequence[CancelRequest], _: HttpResponse, __: Context) -> lis
 
 
 def shared(monkeypatch: pytest.MonkeyPatch, read: Read = done) -> None:
-    """From now on PlanOmatic's orders are canceled at the desk, ten by one call, each call with a ticket of its own."""
+    """From now on PlanOmatic's orders are canceled ten by one call, each call with a ticket of its own."""
 
     def cancel(requests: Sequence[CancelRequest], config: Any, context: Context) -> Flow:
         yield HttpRequest("GET", f"{config.base_url}{TICKET}", repeatable=True)
@@ -64,24 +64,24 @@ def shared(monkeypatch: pytest.MonkeyPatch, read: Read = done) -> None:
 
 
 @pytest_asyncio.fixture
-async def desk() -> AsyncIterator[Side]:
-    side = await Side.begin("desk", TicketDesk())
+async def tickets() -> AsyncIterator[Side]:
+    side = await Side.begin("tickets", TicketProvider())
     yield side
     await side.close()
 
 
-async def opened(start: Start, desk: Side, **more: Any) -> Rescind:
+async def opened(start: Start, tickets: Side, **more: Any) -> Rescind:
     """A Rescind that has heard of the orders."""
     rescind = await start()
-    await rescind.put("accounts", ACCOUNT, account_of(desk.url, **more))
+    await rescind.put("accounts", ACCOUNT, account_of(tickets.url, **more))
     await rescind.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
     for order in ORDERS:
         await rescind.tell("order.processed", order)
     return rescind
 
 
-async def wished(rescind: Rescind, orders: Sequence[str] = ORDERS) -> list[str]:
-    """Wishes that all become due at once."""
+async def requested(rescind: Rescind, orders: Sequence[str] = ORDERS) -> list[str]:
+    """Request cancels that all become due at once."""
     await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     made = [await rescind.cancel(order) for order in orders]
     await rescind.ask("POST", "/v1/resume", {"scope": "all"})
@@ -99,8 +99,8 @@ async def become(rescind: Rescind, made: Sequence[str], *wanted: str) -> None:
     await until(look, f"the states {wanted}")
 
 
-async def waits_for_its_place(rescind: Rescind, desk: Side) -> None:
-    await desk.arrived(1, TICKET)
+async def waits_for_its_place(rescind: Rescind, tickets: Side) -> None:
+    await tickets.arrived(1, TICKET)
 
     async def look() -> bool:
         return bool((await rescind.get(f"/v1/accounts/{ACCOUNT}"))["lane"]["state"] == "rate_limited")
@@ -109,35 +109,35 @@ async def waits_for_its_place(rescind: Rescind, desk: Side) -> None:
 
 
 async def test_an_order_whose_window_closes_at_the_last_moment_is_left_out_and_the_others_go(
-    start: Start, desk: Side, monkeypatch: pytest.MonkeyPatch
+    start: Start, tickets: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared(monkeypatch)
-    rescind = await opened(start, desk, limits={"requests": 1, "per_s": 3600})
-    made = await wished(rescind)
-    await waits_for_its_place(rescind, desk)
+    rescind = await opened(start, tickets, limits={"requests": 1, "per_s": 3600})
+    made = await requested(rescind)
+    await waits_for_its_place(rescind, tickets)
     await rescind.tell("order.canceled", "o-2", status="canceled")
-    await rescind.put("accounts", ACCOUNT, account_of(desk.url))
+    await rescind.put("accounts", ACCOUNT, account_of(tickets.url))
     await become(rescind, made, "succeeded", "revoked", "succeeded")
-    assert sorted(desk.simulator.named[0]) == ["o-1", "o-3"]
-    assert len(desk.simulator.named) == 1
+    assert sorted(tickets.simulator.named[0]) == ["o-1", "o-3"]
+    assert len(tickets.simulator.named) == 1
 
 
-async def test_a_pause_holds_all_of_them_back(start: Start, desk: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pause_holds_all_of_them_back(start: Start, tickets: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     shared(monkeypatch)
-    rescind = await opened(start, desk, limits={"requests": 1, "per_s": 3600})
-    made = await wished(rescind)
-    await waits_for_its_place(rescind, desk)
+    rescind = await opened(start, tickets, limits={"requests": 1, "per_s": 3600})
+    made = await requested(rescind)
+    await waits_for_its_place(rescind, tickets)
     await rescind.ask("POST", "/v1/pause", {"scope": "all"})
-    await rescind.put("accounts", ACCOUNT, account_of(desk.url))
+    await rescind.put("accounts", ACCOUNT, account_of(tickets.url))
     await become(rescind, made, "scheduled", "scheduled", "scheduled")
-    assert desk.simulator.named == []
+    assert tickets.simulator.named == []
     await rescind.ask("POST", "/v1/resume", {"scope": "all"})
     await become(rescind, made, "succeeded", "succeeded", "succeeded")
-    assert [len(each) for each in desk.simulator.named] == [3]
+    assert [len(each) for each in tickets.simulator.named] == [3]
 
 
 async def test_one_order_that_is_throttled_holds_the_lane(
-    start: Start, desk: Side, monkeypatch: pytest.MonkeyPatch
+    start: Start, tickets: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read(requests: Sequence[CancelRequest], _: HttpResponse, __: Context) -> list[CancelResult]:
         throttled = CancelResult(CancelOutcome.THROTTLED, "Later.", after_s=900.0)
@@ -146,8 +146,8 @@ async def test_one_order_that_is_throttled_holds_the_lane(
         ]
 
     shared(monkeypatch, read)
-    rescind = await opened(start, desk)
-    made = await wished(rescind)
+    rescind = await opened(start, tickets)
+    made = await requested(rescind)
     await become(rescind, made, "refused", "refused", "scheduled")
     status = rescind.node.lanes[ACCOUNT].status()
     assert status.state == "throttled"
@@ -156,15 +156,15 @@ async def test_one_order_that_is_throttled_holds_the_lane(
 
 
 async def test_what_the_answer_asks_to_hold_holds_the_lane_although_all_went_well(
-    start: Start, desk: Side, monkeypatch: pytest.MonkeyPatch
+    start: Start, tickets: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read(requests: Sequence[CancelRequest], answer: HttpResponse, context: Context) -> list[CancelResult]:
         context.hold(900.0)
         return done(requests, answer, context)
 
     shared(monkeypatch, read)
-    rescind = await opened(start, desk)
-    await become(rescind, await wished(rescind), *["succeeded"] * 3)
+    rescind = await opened(start, tickets)
+    await become(rescind, await requested(rescind), *["succeeded"] * 3)
     assert rescind.node.lanes[ACCOUNT].status().state == "throttled"
 
 
@@ -178,17 +178,17 @@ def one_too_few(requests: Sequence[CancelRequest], answer: HttpResponse, context
 
 @pytest.mark.parametrize("read", [stumbles, one_too_few])
 async def test_when_the_answer_cannot_be_read_nobody_knows_what_became_of_any_order(
-    start: Start, desk: Side, monkeypatch: pytest.MonkeyPatch, read: Read
+    start: Start, tickets: Side, monkeypatch: pytest.MonkeyPatch, read: Read
 ) -> None:
     shared(monkeypatch, read)
-    rescind = await opened(start, desk)
-    made = await wished(rescind)
+    rescind = await opened(start, tickets)
+    made = await requested(rescind)
     await become(rescind, made, *["indeterminate"] * 3)
-    assert len(desk.simulator.named) == 1, "nothing is sent again"
+    assert len(tickets.simulator.named) == 1, "nothing is sent again"
 
 
 async def test_an_outcome_that_cannot_be_recorded_spoils_no_other(
-    start: Start, desk: Side, monkeypatch: pytest.MonkeyPatch
+    start: Start, tickets: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read(requests: Sequence[CancelRequest], _: HttpResponse, __: Context) -> list[CancelResult]:
         unfit = Facts(attributes={"price": object()})
@@ -197,35 +197,35 @@ async def test_an_outcome_that_cannot_be_recorded_spoils_no_other(
         ]
 
     shared(monkeypatch, read)
-    rescind = await opened(start, desk)
-    made = await wished(rescind)
+    rescind = await opened(start, tickets)
+    made = await requested(rescind)
     await become(rescind, made, "succeeded", "indeterminate", "succeeded")
-    assert len(desk.simulator.named) == 1
+    assert len(tickets.simulator.named) == 1
 
 
 async def test_some_orders_that_fail_do_not_make_the_provider_one_that_fails(
-    start: Start, desk: Side, monkeypatch: pytest.MonkeyPatch
+    start: Start, tickets: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read(requests: Sequence[CancelRequest], _: HttpResponse, __: Context) -> list[CancelResult]:
         failed = CancelResult(CancelOutcome.RETRY, "Not now.")
         return [failed if each.order.id == "o-1" else CancelResult(CancelOutcome.REFUSED, "No.") for each in requests]
 
     shared(monkeypatch, read)
-    rescind = await opened(start, desk)
-    await become(rescind, (await wished(rescind))[1:], "refused", "refused")
+    rescind = await opened(start, tickets)
+    await become(rescind, (await requested(rescind))[1:], "refused", "refused")
     assert rescind.node.lanes[ACCOUNT].gate.rate.breaker.failed == set()
 
 
 async def test_the_record_shows_what_was_shared_and_no_secret(
-    start: Start, desk: Side, monkeypatch: pytest.MonkeyPatch
+    start: Start, tickets: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read(requests: Sequence[CancelRequest], _: HttpResponse, __: Context) -> list[CancelResult]:
         return [CancelResult(CancelOutcome.REFUSED, f"{PROVIDER_KEY} may not.") for _ in requests]
 
     shared(monkeypatch, read)
-    monkeypatch.setattr(TicketDesk, "handle", lambda *_: HttpResponse(200, {}, PROVIDER_KEY.encode()))
-    rescind = await opened(start, desk)
-    made = await wished(rescind)
+    monkeypatch.setattr(TicketProvider, "handle", lambda *_: HttpResponse(200, {}, PROVIDER_KEY.encode()))
+    rescind = await opened(start, tickets)
+    made = await requested(rescind)
     await become(rescind, made, *["refused"] * 3)
     shown = [
         entry["attempt"] for order in ORDERS for entry in await rescind.timeline(order) if entry["kind"] == "attempt"
@@ -238,15 +238,15 @@ async def test_the_record_shows_what_was_shared_and_no_secret(
 
 
 async def test_a_new_process_counts_every_call_of_a_flow_once_however_many_orders_shared_it(
-    start: Start, desk: Side, monkeypatch: pytest.MonkeyPatch
+    start: Start, tickets: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared(monkeypatch)
-    rescind = await opened(start, desk, limits={"requests": 50, "per_s": 3600})
-    await become(rescind, await wished(rescind), *["succeeded"] * 3)
+    rescind = await opened(start, tickets, limits={"requests": 50, "per_s": 3600})
+    await become(rescind, await requested(rescind), *["succeeded"] * 3)
     await asyncio.gather(*(rescind.tell("order.processed", f"o-{number}") for number in (4, 5)))
-    await become(rescind, await wished(rescind, ["o-4", "o-5"]), *["succeeded"] * 2)
-    calls = len(await desk.calls())
-    assert (calls, [len(each) for each in desk.simulator.named]) == (4, [3, 2])
+    await become(rescind, await requested(rescind, ["o-4", "o-5"]), *["succeeded"] * 2)
+    calls = len(await tickets.calls())
+    assert (calls, [len(each) for each in tickets.simulator.named]) == (4, [3, 2])
     await rescind.stop()
     rescind = await start()
 

@@ -60,7 +60,7 @@ async def tell(rescind: Rescind, event: str, body: dict[str, Any]) -> None:
     assert (reply.status, reply.json["status"]) == (200, "accepted"), reply
 
 
-async def wish(rescind: Rescind, order: str, **more: Any) -> str:
+async def request_cancel(rescind: Rescind, order: str, **more: Any) -> str:
     body = {"reason": "moved", **more}
     reply = await rescind.ask("POST", f"/v1/accounts/{LOOP}/orders/{order}/cancellations", body)
     assert reply.status == 202, reply
@@ -80,7 +80,7 @@ async def waits_for_its_place(rescind: Rescind, loop: Side) -> None:
 async def test_one_token_serves_many_cancels(rescind: Rescind, loop: Side) -> None:
     await account(rescind, loop, limits={"concurrency": 1})
     for _ in range(3):
-        done = await rescind.settled(await wish(rescind, await order(rescind, loop)))
+        done = await rescind.settled(await request_cancel(rescind, await order(rescind, loop)))
         assert done["state"] == "succeeded"
     assert len(await loop.calls(TOKEN_PATH)) == 1
     assert len(await loop.calls(CANCEL_PATH)) == 3
@@ -89,7 +89,7 @@ async def test_one_token_serves_many_cancels(rescind: Rescind, loop: Side) -> No
 async def test_a_token_is_neither_stored_nor_shown(rescind: Rescind, loop: Side) -> None:
     await account(rescind, loop)
     number = await order(rescind, loop)
-    await rescind.settled(await wish(rescind, number))
+    await rescind.settled(await request_cancel(rescind, number))
     timeline = await rescind.timeline(number, LOOP)
     exchanges = [each for entry in timeline if entry["kind"] == "attempt" for each in entry["attempt"]["exchanges"]]
     assert [each["url"].rpartition("/")[2] for each in exchanges] == ["token", "cancel"]
@@ -100,7 +100,7 @@ async def test_a_token_is_neither_stored_nor_shown(rescind: Rescind, loop: Side)
 async def test_the_fence_is_at_the_call_that_cancels_not_at_the_one_before(rescind: Rescind, loop: Side) -> None:
     await account(rescind, loop, limits={"requests": 1, "per_s": 3600})
     number = await order(rescind, loop)
-    id = await wish(rescind, number)
+    id = await request_cancel(rescind, number)
     await waits_for_its_place(rescind, loop)
     assert (await rescind.cancellation(id))["state"] == "sending"
     await tell(rescind, "order.completed", {"id": int(number), "isCancellable": False, "status": "Completed"})
@@ -127,7 +127,7 @@ async def test_the_fence_is_asked_when_the_connection_of_the_cancel_stands(
     await account(rescind, loop, token_url=f"{loop.url.replace('127.0.0.1', 'localhost')}{TOKEN_PATH}")
     number = await order(rescind, loop)
     monkeypatch.setattr(aiohttp.connector.aiohappyeyeballs, "start_connection", slow)
-    id = await wish(rescind, number)
+    id = await request_cancel(rescind, number)
     await reached.wait()
     monkeypatch.undo()
     await tell(rescind, "order.completed", {"id": int(number), "isCancellable": False, "status": "Completed"})
@@ -143,7 +143,7 @@ async def test_the_fence_is_asked_when_the_connection_of_the_cancel_stands(
 async def test_a_pause_holds_the_cancel_back_after_the_token(rescind: Rescind, loop: Side) -> None:
     await account(rescind, loop, limits={"requests": 1, "per_s": 3600})
     number = await order(rescind, loop)
-    id = await wish(rescind, number)
+    id = await request_cancel(rescind, number)
     await waits_for_its_place(rescind, loop)
     await rescind.ask("POST", "/v1/pause", {"account": LOOP})
     await account(rescind, loop)
@@ -160,7 +160,7 @@ async def test_a_deadline_passes_between_the_token_and_the_cancel(
     await account(rescind, loop, limits={"requests": 1, "per_s": 3600})
     number = await order(rescind, loop)
     soon = datetime.now(UTC) + timedelta(hours=1)
-    id = await wish(rescind, number, deadline=soon.isoformat())
+    id = await request_cancel(rescind, number, deadline=soon.isoformat())
     await waits_for_its_place(rescind, loop)
     shift(monkeypatch, timedelta(hours=1), attempt)
     await account(rescind, loop)
@@ -171,7 +171,7 @@ async def test_a_deadline_passes_between_the_token_and_the_cancel(
 
 async def test_no_limit_is_broken_by_the_calls_of_one_flow(rescind: Rescind, loop: Side) -> None:
     await account(rescind, loop, limits={"requests": 3, "per_s": 1.0, "concurrency": 4})
-    made = [await wish(rescind, await order(rescind, loop)) for _ in range(8)]
+    made = [await request_cancel(rescind, await order(rescind, loop)) for _ in range(8)]
     for id in made:
         assert (await rescind.settled(id))["state"] == "succeeded"
     arrivals = [each["at"] for each in await loop.calls()]
@@ -184,7 +184,7 @@ async def test_refused_credentials_pause_the_account_and_new_ones_lift_it(rescin
     number = await order(rescind, loop)
     wrong = {"base_url": loop.url, "access_token": "no-good-token-0123"}
     await rescind.put("accounts", LOOP, {"provider": "superloop", "config": wrong})
-    id = await wish(rescind, number)
+    id = await request_cancel(rescind, number)
 
     async def paused() -> bool:
         return bool((await rescind.get(f"/v1/accounts/{LOOP}"))["lane"]["state"] == "paused")

@@ -107,7 +107,7 @@ async def test_a_cancel_by_the_api_continues_the_trace_of_its_caller(
     await provider.create("o-1")
     await rescind.tell("order.processed", "o-1")
     context = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
-    reply = await rescind.wish("o-1", headers=context)
+    reply = await rescind.request_cancel("o-1", headers=context)
     assert reply.headers["X-Request-Id"].startswith("req_")
     await rescind.settled(reply.json["id"])
 

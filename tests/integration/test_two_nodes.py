@@ -9,7 +9,7 @@ import pytest
 from conftest import Start
 from postgres import CleanSchema, give_back, take_schema
 from providers import Provider
-from servers import ACCOUNT, ENDPOINT, SECRET_KEY, WISH, Rescind, account_of, endpoint_of
+from servers import ACCOUNT, CANCEL_BODY, ENDPOINT, SECRET_KEY, Rescind, account_of, endpoint_of
 
 TIMES = 8
 
@@ -36,9 +36,9 @@ async def nodes(schema: CleanSchema, start: Start, provider: Provider) -> AsyncI
 
 
 async def test_one_idempotency_key_at_two_nodes_at_once_has_one_answer(nodes: tuple[Rescind, Rescind]) -> None:
-    batch = [{"account": ACCOUNT, "order": f"o-{number}", **WISH} for number in range(20)]
+    batch = [{"account": ACCOUNT, "order": f"o-{number}", **CANCEL_BODY} for number in range(20)]
     requests = [
-        (f"/v1/accounts/{ACCOUNT}/orders/o-first/cancellations", WISH),
+        (f"/v1/accounts/{ACCOUNT}/orders/o-first/cancellations", CANCEL_BODY),
         ("/v1/cancellation-batches", {"cancellations": batch}),
         ("/v1/keys", {"name": "ci", "scope": "write"}),
         ("/v1/endpoints", {"id": "more", "account": ACCOUNT}),

@@ -153,7 +153,7 @@ def appointment(starts: float, id: str = "a") -> Appointment:
 
 
 class Book:
-    """The log of one order and its case, kept as the ledger keeps them: a desk serves one batch of entries."""
+    """The log of one order and its case, kept as the ledger keeps them: a unit serves one batch of entries."""
 
     def __init__(self, handler: Handler = PROBED, unknown_orders: str = "probe", *policies: Policy) -> None:
         self.account = AccountView(ACCOUNT, handler, SmallRules(), unknown_orders, policies=policies)
@@ -165,46 +165,46 @@ class Book:
         self.shown: dict[str, list[PolicyState]] = {}
         """The states of each policy as they are shown, stored or computed, in turn."""
         self.batching = False
-        """Does the next entry come in the same batch as the last?"""
-        self.desk = UnitOfWork(OrderAggregate(Order(ACCOUNT, ORDER)), self.account, T0)
+        """Does the next command come in the same batch as the last?"""
+        self.unit = UnitOfWork(OrderAggregate(Order(ACCOUNT, ORDER)), self.account, T0)
 
     @property
     def aggregate(self) -> OrderAggregate:
-        return self.desk.aggregate
+        return self.unit.aggregate
 
     def facts(self) -> list[Event]:
         return [each for each in self.log if is_fact(each)]
 
-    def enter(self, entry: Command[Any], chance: float = 0.5) -> Any:
-        """Decide `entry` and record what that gives; the caller's answer."""
+    def enter(self, command: Command[Any], chance: float = 0.5) -> Any:
+        """Decide `command` and record what that gives; the caller's answer."""
         if not self.batching:
-            self.desk = UnitOfWork(self.aggregate, self.account, entry.now, logged={each.id for each in self.log})
-        desk = self.desk
-        desk.now, desk.chance, desk.pause_reason = entry.now, chance, None
-        if desk.history is None and self._comes_late(entry):
-            desk.history = History(ACCOUNT, ORDER, self.facts())
-        before = len(desk.events)
-        answer = entry.decide(desk)
-        desk.react()
-        events = events_to_consider(entry, desk.events[before:])
+            self.unit = UnitOfWork(self.aggregate, self.account, command.now, logged={each.id for each in self.log})
+        unit = self.unit
+        unit.now, unit.chance, unit.pause_reason = command.now, chance, None
+        if unit.history is None and self._comes_late(command):
+            unit.history = History(ACCOUNT, ORDER, self.facts())
+        before = len(unit.events)
+        answer = command.decide(unit)
+        unit.react()
+        events = events_to_consider(command, unit.events[before:])
         if events is not None:
-            self.consider(desk, events)
+            self.consider(unit, events)
             self._show()
-        self.log += desk.events[before:]
-        self.moved |= desk.moved
+        self.log += unit.events[before:]
+        self.moved |= unit.moved
         return answer
 
-    def consider(self, desk: UnitOfWork, events: Sequence[Event]) -> None:
+    def consider(self, unit: UnitOfWork, events: Sequence[Event]) -> None:
         """Policies decide."""
-        consider(desk, self.context, events)
+        consider(unit, self.context, events)
 
     def _new_id(self) -> str:
         return CANCELLATION if CANCELLATION not in self.moved else f"can-{len(self.moved) + 1}"
 
-    def _comes_late(self, entry: Command[Any]) -> bool:
-        """Might a fact that this entry brings not come after all others?"""
-        events = entry.facts()
-        moments = [each.occurred_at for each in events] or [entry.now]
+    def _comes_late(self, command: Command[Any]) -> bool:
+        """Might a fact that this command brings not come after all others?"""
+        events = command.facts()
+        moments = [each.occurred_at for each in events] or [command.now]
         in_order = all(one < next for one, next in pairwise(moments))
         late = any(cases.comes_late(self.aggregate, each) for each in events)
         behind = self.aggregate.head is not None and moments[0] <= self.aggregate.head[0]
@@ -213,13 +213,13 @@ class Book:
     # -- Short forms, for worked examples. Times are seconds after T0; without one, no time passes.
 
     def at(self, now: float | None) -> datetime:
-        return max(self.desk.now, T0) if now is None else at(now)
+        return max(self.unit.now, T0) if now is None else at(now)
 
     def hear(self, *events: Event, now: float | None = None) -> None:
         heard_at = max(each.received_at for each in events) if now is None else at(now)
         self.enter(RecordEvents(ACCOUNT, ORDER, heard_at, events))
 
-    def wish(
+    def request_cancel(
         self, now: float | None = None, *, id: str = CANCELLATION, force: bool = False, deadline: float | None = None
     ) -> Requested | Conflict:
         until = None if deadline is None else at(deadline)
@@ -304,7 +304,7 @@ class Book:
     def elapse(self, now: float) -> None:
         self.enter(FireTimer(ACCOUNT, ORDER, at(now)))
 
-    def withdraw(self, id: str = CANCELLATION) -> Any:
+    def revoke(self, id: str = CANCELLATION) -> Any:
         return self.enter(Revoke(ACCOUNT, ORDER, self.at(None), id, "ann"))
 
     def tag_off(self) -> None:
@@ -342,7 +342,7 @@ class Book:
 
     def _show(self) -> None:
         for policy in self.account.policies:
-            state = state_of(policy, self.desk, self.context)
+            state = state_of(policy, self.unit, self.context)
             shown = self.shown.setdefault(policy.id, [])
             if state is None or (shown and shown[-1].outcome is state.outcome is Outcome.UNMATCHED):
                 continue
@@ -380,20 +380,20 @@ def policy_of(id: str = "p", when: str = "order.phase == 'open'", **more: Any) -
 
 def due_s(book: Book) -> float:
     """Seconds until the job is due."""
-    return (book.job().due_at - book.desk.now).total_seconds()
+    return (book.job().due_at - book.unit.now).total_seconds()
 
 
 def unseen(handler: Handler = PROBED, *, deadline: float | None = None) -> Book:
-    """A book with a wish to cancel an order that nobody heard of; where it can be, it is probed first."""
+    """A book with a request to cancel an order without events; the order is probed first where it can be."""
     book = Book(handler)
-    book.wish(10, deadline=deadline)
+    book.request_cancel(10, deadline=deadline)
     return book
 
 
 def sent(handler: Handler = PROBED, *, deadline: float | None = None, force: bool = False) -> Book:
     """A book with a cancel call on its way since second 10."""
     book = opened(handler)
-    book.wish(10, deadline=deadline, force=force)
+    book.request_cancel(10, deadline=deadline, force=force)
     book.send()
     return book
 

@@ -85,7 +85,7 @@ def test_a_probe_of_a_doubt_that_was_throttled_does_not_count() -> None:
         book.ask()
         book.fail_to_tell(CancelOutcome.THROTTLED)
 
-    assert book.job().due_at > book.desk.now
+    assert book.job().due_at > book.unit.now
 
 
 def test_a_provider_that_cannot_be_asked_is_not_asked_in_doubt_either() -> None:
@@ -171,7 +171,7 @@ def test_steps_of_a_cancellation_that_is_over_change_nothing() -> None:
 
 def test_a_lost_cancel_is_as_urgent_as_it_was() -> None:
     book = opened()
-    book.wish(10, deadline=900)
+    book.request_cancel(10, deadline=900)
     book.send()
     book.answer(CancelOutcome.INDETERMINATE)
     assert (book.job().kind, book.job().deadline, book.job().urgent_by) == (JobKind.PROBE, None, at(900))

@@ -23,7 +23,7 @@ def crashes(book: Book, *, others: bool = True) -> None:
 def strange() -> Book:
     """A cancel call about an order of which nothing is known, and which nobody can ask about."""
     book = Book(BLIND, "send")
-    book.wish(10, deadline=DAYS_S)
+    book.request_cancel(10, deadline=DAYS_S)
     book.send()
     return book
 
@@ -67,7 +67,7 @@ def test_where_no_probe_can_tell_and_nothing_says_that_it_can_be_canceled_it_is_
 def crashed_twice() -> Book:
     """An order whose cancel was answered with 500 twice, and that a probe is to settle."""
     book = Book(PROBED, "send")
-    book.wish(10, deadline=DAYS_S)
+    book.request_cancel(10, deadline=DAYS_S)
     book.send()
     crashes(book)
     book.send()
@@ -169,7 +169,7 @@ def test_a_call_that_was_lost_before_is_not_sent_again_blindly() -> None:
 
 def test_past_its_deadline_it_ends() -> None:
     book = Book(BLIND, "send")
-    book.wish(10, deadline=100.0)
+    book.request_cancel(10, deadline=100.0)
     book.send()
     crashes(book, others=False)
     book.send()

@@ -50,7 +50,7 @@ from app.core.policy.model import Mode
 from app.core.results import ACCEPTED_POLLS, CANCEL_RETRIES
 
 Row = tuple[State | None, Cause]
-WISH = Cancellation(CANCELLATION, ACCOUNT, ORDER, "because", at(0), at(0))
+NEW = Cancellation(CANCELLATION, ACCOUNT, ORDER, "because", at(0), at(0))
 LIVE = [each for each in State if each not in FINAL]
 
 
@@ -157,13 +157,13 @@ def appointed(book: Book) -> None:
 S, C, O = State, Cause, CancelOutcome  # noqa: E741 - as in the table
 
 STORIES: dict[Row, Callable[[], Story]] = {
-    (None, C.REQUESTED): lambda: then(opened(), Book.wish),
+    (None, C.REQUESTED): lambda: then(opened(), Book.request_cancel),
     (None, C.PROPOSED): lambda: then(proposed()),
     (S.SCHEDULED, C.APPROVED): lambda: then(proposed(), Book.approve),
     (S.SCHEDULED, C.CONDITION_ENDED): lambda: then(proposed(), Book.tag_off),
-    (S.SCHEDULED, C.RETIMED): lambda: then(opened(), Book.wish, appointed),
+    (S.SCHEDULED, C.RETIMED): lambda: then(opened(), Book.request_cancel, appointed),
     (S.SCHEDULED, C.RESTORED): lambda: then(proposed(), Book.restore),
-    (None, C.NOT_CANCELABLE): lambda: then(opened(), hears(Phase.COMPLETED), Book.wish),
+    (None, C.NOT_CANCELABLE): lambda: then(opened(), hears(Phase.COMPLETED), Book.request_cancel),
     (S.SCHEDULED, C.CLAIMED): lambda: then(sent()),
     (S.SCHEDULED, C.PROBED): lambda: then(unseen(), tells(Phase.OPEN)),
     (S.SCHEDULED, C.PROBE_INCONCLUSIVE): lambda: then(unseen(), tells(Phase.UNKNOWN)),
@@ -174,7 +174,7 @@ STORIES: dict[Row, Callable[[], Story]] = {
     (S.SCHEDULED, C.ORDER_CANCELED): lambda: then(unseen(), hears(Phase.CANCELED)),
     (S.SCHEDULED, C.TOOK_EFFECT): lambda: then(answered(DOUBTFUL), hears(Phase.CANCELED)),
     (S.SCHEDULED, C.OUTCOME_UNCERTAIN): lambda: then(answered(DOUBTFUL), hears(Phase.COMPLETED)),
-    (S.SCHEDULED, C.REVOKE_REQUESTED): lambda: then(unseen(), Book.withdraw),
+    (S.SCHEDULED, C.REVOKE_REQUESTED): lambda: then(unseen(), Book.revoke),
     (S.SCHEDULED, C.DEADLINE_PASSED): lambda: then(answered(O.THROTTLED, deadline=30), lambda book: book.elapse(30)),
     (S.SCHEDULED, C.ATTEMPTS_USED_UP): lambda: then(unseen(), probes_fail(12)),
     (S.SENDING, C.SUCCEEDED): lambda: then(answered(O.SUCCEEDED)),
@@ -198,7 +198,7 @@ STORIES: dict[Row, Callable[[], Story]] = {
     (S.INDETERMINATE, C.ATTEMPTS_USED_UP): lambda: then(answered(O.INDETERMINATE), probes_fail(12)),
     (S.INDETERMINATE, C.RETRY): lambda: then(answered(CRASH, BLIND), Book.send, answers(CRASH)),
     (S.INDETERMINATE, C.REFUSED): lambda: then(
-        Book(BLIND, "send"), Book.wish, Book.send, answers(CRASH), Book.send, crashes_alone
+        Book(BLIND, "send"), Book.request_cancel, Book.send, answers(CRASH), Book.send, crashes_alone
     ),
     (S.INDETERMINATE, C.RESOLVED_SUCCEEDED): lambda: then(
         answered(O.INDETERMINATE), lambda book: book.resolve(succeeded=True)
@@ -261,11 +261,11 @@ def step_event(cause: Cause, changes: dict[str, Any] | None = None) -> Event:
 
 def test_a_step_that_the_table_does_not_know_moves_nothing_on() -> None:
     for state, cause in UNKNOWN_STEPS:
-        repeated = None if state is None else replace(WISH, state=state, step=9)
+        repeated = None if state is None else replace(NEW, state=state, step=9)
         assert apply(repeated, step_event(cause)) is repeated, (state, cause)
         if state is None:
             continue
-        known = replace(WISH, state=state, step=8, due_at=at(30))
+        known = replace(NEW, state=state, step=8, due_at=at(30))
         after = apply(known, step_event(cause))
         assert after is not None
         if state in FINAL:
@@ -298,11 +298,11 @@ moments = st.integers(0, 10**12).map(lambda micros: at(micros / 1_000_000))
     moments,
     st.sampled_from([row for row in TRANSITIONS if row[0] is S.SCHEDULED]),
 )
-def test_what_was_asked_for_survives_the_log_whatever_its_words(wish: Cancellation, now: Any, row: Row) -> None:
-    first = begin(wish, C.REQUESTED, now, waiting=Waiting.SEND_SLOT, due_at=now)
+def test_what_was_asked_for_survives_the_log_whatever_its_words(cancellation: Cancellation, now: Any, row: Row) -> None:
+    first = begin(cancellation, C.REQUESTED, now, waiting=Waiting.SEND_SLOT, due_at=now)
     known = apply(None, decoded(first))
 
-    assert known == replace(wish, updated_at=now, step=1, due_at=now)
+    assert known == replace(cancellation, updated_at=now, step=1, due_at=now)
     assert known is not None
     moved = apply(known, decoded(advance(known, row[1], now, detail="so")))
     assert moved == replace(
@@ -312,7 +312,7 @@ def test_what_was_asked_for_survives_the_log_whatever_its_words(wish: Cancellati
 
 def test_what_it_waits_for_and_why_ends_with_the_step() -> None:
     known = replace(
-        WISH, waiting=Waiting.RETRY, due_at=at(5), detail="500", failures=3, may_have_applied=True, attempts=2
+        NEW, waiting=Waiting.RETRY, due_at=at(5), detail="500", failures=3, may_have_applied=True, attempts=2
     )
     moved = apply(known, advance(known, C.CLAIMED, at(6)))
 
@@ -329,20 +329,20 @@ def test_what_it_waits_for_and_why_ends_with_the_step() -> None:
 
 
 def test_the_id_of_a_step_is_of_the_cancellation_and_the_number_alone() -> None:
-    claimed = advance(WISH, C.CLAIMED, at(1))
+    claimed = advance(NEW, C.CLAIMED, at(1))
 
-    assert claimed.id == advance(WISH, C.CLAIMED, at(1)).id
-    assert claimed.id == advance(WISH, C.REVOKE_REQUESTED, at(2), Source.OPERATOR).id, (
+    assert claimed.id == advance(NEW, C.CLAIMED, at(1)).id
+    assert claimed.id == advance(NEW, C.REVOKE_REQUESTED, at(2), Source.OPERATOR).id, (
         "only one of the two can be recorded"
     )
-    assert claimed.id != advance(replace(WISH, step=1), C.CLAIMED, at(1)).id
-    assert claimed.id != advance(replace(WISH, id="can-2"), C.CLAIMED, at(1)).id
-    assert claimed.id != advance(replace(WISH, order="order-2"), C.CLAIMED, at(1)).id
+    assert claimed.id != advance(replace(NEW, step=1), C.CLAIMED, at(1)).id
+    assert claimed.id != advance(replace(NEW, id="can-2"), C.CLAIMED, at(1)).id
+    assert claimed.id != advance(replace(NEW, order="order-2"), C.CLAIMED, at(1)).id
     assert claimed.id == event_id(ACCOUNT, ORDER, "cancellation.", f"{CANCELLATION}\0{1}".encode())
 
 
 def test_a_step_says_of_which_cancellation_it_is_and_states_nothing_of_the_order() -> None:
-    step = advance(WISH, C.CLAIMED, at(1))
+    step = advance(NEW, C.CLAIMED, at(1))
 
     assert cancellation_of(step) == CANCELLATION
     assert (step.type, step.facts, step.order) == ("cancellation.sending", Facts(), ORDER)

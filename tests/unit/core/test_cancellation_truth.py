@@ -70,7 +70,7 @@ class HonestProvider(RuleBasedStateMachine):
         self.write(Phase.OPEN)
         if seen:
             self.a_webhook_comes(0)
-        self.wish(force=False, deadline_s=deadline_s)
+        self.request_cancel(force=False, deadline_s=deadline_s)
 
     def next(self, prefix: str) -> str:
         self.count += 1
@@ -186,15 +186,15 @@ class HonestProvider(RuleBasedStateMachine):
     @rule(really=st.sampled_from([True, False, False]), force=st.booleans(), deadline_s=deadlines_s)
     def somebody_wants_it_canceled_again(self, really: bool, force: bool, deadline_s: float | None) -> None:
         if really:
-            self.wish(force, deadline_s)
+            self.request_cancel(force, deadline_s)
 
-    def wish(self, force: bool, deadline_s: float | None) -> None:
+    def request_cancel(self, force: bool, deadline_s: float | None) -> None:
         deadline = None if deadline_s is None else self.now + timedelta(seconds=deadline_s)
         asked = Cancellation(self.next("can"), ACCOUNT, ORDER, "so", self.now, self.now, deadline=deadline)
         self.book.enter(RequestCancel(ACCOUNT, ORDER, self.now, asked, force))
 
     @precondition(lambda self: self.book.aggregate.live)
-    @rule(really=st.sampled_from([True, False, False]), what=st.sampled_from(["withdraw", "clock"]))
+    @rule(really=st.sampled_from([True, False, False]), what=st.sampled_from(["revoke", "clock"]))
     def it_is_given_up(self, really: bool, what: str) -> None:
         if really and what == "clock":
             self.book.enter(FireTimer(ACCOUNT, ORDER, self.now))

@@ -34,7 +34,7 @@ from app.core.unit_of_work import UnitOfWork
 
 def test_the_commit_of_a_claim_is_the_moment_of_sending() -> None:
     book = opened()
-    book.wish(10)
+    book.request_cancel(10)
     granted = book.send()
 
     assert granted == Granted(book.aggregate.order, book.cancellation, book.aggregate.latest)
@@ -50,7 +50,7 @@ def test_the_commit_of_a_claim_is_the_moment_of_sending() -> None:
 )
 def test_a_claim_of_what_is_no_longer_the_job_is_denied(kind: JobKind, cancellation: str | None) -> None:
     book = opened()
-    book.wish(10)
+    book.request_cancel(10)
 
     assert book.enter(ClaimJob(ACCOUNT, ORDER, at(10), "att-1", kind, cancellation, LEASE_S)) is None
     assert book.cancellation.state is State.SCHEDULED
@@ -63,14 +63,14 @@ def test_a_claim_before_it_is_due_is_denied() -> None:
 
     assert book.claim(early) is None
     assert book.send()
-    assert book.desk.now == due_at
+    assert book.unit.now == due_at
 
 
 def test_the_fence_stops_what_time_has_overtaken() -> None:
     book = opened()
     booked = fact("booked", 5, Facts(appointments=(appointment(3700),)))
     book.hear(booked)
-    book.wish(99)
+    book.request_cancel(99)
 
     assert book.claim(100) is None
     assert (book.cancellation.state, book.cancellation.cause) == (State.REVOKED, Cause.WINDOW_CLOSED)
@@ -80,7 +80,7 @@ def test_the_fence_stops_what_time_has_overtaken() -> None:
 def test_a_cancel_must_be_sent_before_the_window_closes_by_the_latency_of_the_account() -> None:
     book = opened()
     book.hear(fact("booked", 5, Facts(appointments=(appointment(7300),))))
-    book.wish(10)
+    book.request_cancel(10)
 
     times = UnitOfWork(book.aggregate, book.account, at(10), latency_s=30.0).closing_times(book.cancellation)
     assert times["closes_at"] == book.cancellation.closes_at is not None
@@ -94,7 +94,7 @@ def test_nothing_is_probed_for_a_cancel_that_time_has_overtaken() -> None:
 
     book = Book(altered(PROBED, verdict=by_noon))
     book.hear(phase("odd", 5, Phase.UNKNOWN))
-    book.wish(10)
+    book.request_cancel(10)
 
     assert book.claim(20) is None
     assert (book.cancellation.state, book.cancellation.evidence) == (
@@ -106,7 +106,7 @@ def test_nothing_is_probed_for_a_cancel_that_time_has_overtaken() -> None:
 def test_the_fence_asks_for_the_verdict_by_the_rules_of_this_moment() -> None:
     book = opened()
     book.hear(fact("booked", 5, Facts(appointments=(appointment(7300),))))
-    book.wish(10)
+    book.request_cancel(10)
     book.account = altered(book.account, rules=book.account.rules.model_copy(update={"cutoff_s": 7299.0}))
 
     assert book.claim(11) is None
@@ -116,7 +116,7 @@ def test_the_fence_asks_for_the_verdict_by_the_rules_of_this_moment() -> None:
 @pytest.mark.parametrize(("moment", "state"), [(29.9, State.SENDING), (30, State.EXPIRED)])
 def test_nothing_is_sent_from_its_deadline_on(moment: float, state: State) -> None:
     book = opened()
-    book.wish(10, deadline=30)
+    book.request_cancel(10, deadline=30)
     assert book.job().deadline == at(30)
     book.claim(moment)
 

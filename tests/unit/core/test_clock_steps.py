@@ -74,7 +74,7 @@ def test_a_webhook_after_a_snapshot_outruns_it(set_back_s: float) -> None:
 def test_a_cancel_that_succeeded_is_newer_than_what_was_known() -> None:
     book = Book()
     book.hear(phase("opens", 10, Phase.OPEN))
-    book.wish(10)
+    book.request_cancel(10)
     book.send()
     done = CancelResult(CancelOutcome.SUCCEEDED, "done")
     book.enter(

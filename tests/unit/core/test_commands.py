@@ -1,4 +1,4 @@
-"""Worked examples: wishes, claims, the clock, and people."""
+"""Worked examples: cancel requests, claims, the clock, and people."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from app.core.cancellation import FINAL, Cause, State, Waiting
 from app.core.commands import Conflict, Requested
 from app.core.verdict import ALREADY_CANCELED, NEVER_SEEN
 
-# -- Wish ------------------------------------------------------------------------------------
+# -- Cancel requests ----------------------------------------------------------------------
 
 
 def test_a_cancelable_order_gets_its_cancel_scheduled_at_once() -> None:
     book = opened()
-    answer = book.wish(10)
+    answer = book.request_cancel(10)
 
     assert answer == Requested(book.cancellation)
-    assert book.cancellation.verdict == book.desk.verdict()
-    assert book.desk.verdict().cancelable is Cancelable.YES
+    assert book.cancellation.verdict == book.unit.verdict()
+    assert book.unit.verdict().cancelable is Cancelable.YES
     assert (book.cancellation.state, book.cancellation.waiting) == (State.SCHEDULED, Waiting.SEND_SLOT)
     assert (book.job().kind, book.job().due_at, book.job().cancellation) == (JobKind.CANCEL, at(10), CANCELLATION)
 
@@ -46,13 +46,13 @@ def test_a_doomed_cancel_is_rejected_at_once_with_the_evidence(standing: Phase) 
     book = opened()
     closing = phase("closing", 5, standing)
     book.hear(closing)
-    answer = book.wish(10)
+    answer = book.request_cancel(10)
 
     assert answer == Requested(book.cancellation)
     assert book.cancellation.state is State.REJECTED
     assert book.cancellation.evidence == (closing.id,)
-    assert book.cancellation.verdict == book.desk.verdict()
-    assert book.cancellation.detail == book.desk.verdict().explanation != ""
+    assert book.cancellation.verdict == book.unit.verdict()
+    assert book.cancellation.detail == book.unit.verdict().explanation != ""
     assert job_for(book.aggregate) is None
 
 
@@ -61,10 +61,10 @@ def test_a_cancel_that_time_has_overtaken_is_rejected_with_what_set_the_time() -
     booked = fact("booked", 5, Facts(appointments=(appointment(3700),)))
     book.hear(booked)
 
-    book.wish(99, id="can-0")
+    book.request_cancel(99, id="can-0")
     assert book.moved["can-0"].state is State.SCHEDULED
-    book.withdraw("can-0")
-    book.wish(100)
+    book.revoke("can-0")
+    book.request_cancel(100)
     assert (book.cancellation.state, book.cancellation.evidence) == (State.REJECTED, (booked.id,))
 
 
@@ -82,7 +82,7 @@ def test_what_becomes_of_a_cancel_for_an_order_never_seen(
     policy: str, handler: Handler, state: State, waiting: Waiting
 ) -> None:
     book = Book(handler, policy)
-    answer = book.wish(10)
+    answer = book.request_cancel(10)
 
     assert answer == Requested(book.cancellation)
     assert book.cancellation.verdict is not None
@@ -94,7 +94,7 @@ def test_what_becomes_of_a_cancel_for_an_order_never_seen(
 def test_an_order_that_was_seen_and_whose_standing_is_unknown_is_probed_first(policy: str) -> None:
     book = Book(PROBED, policy)
     book.hear(phase("odd", 5, Phase.UNKNOWN))
-    book.wish(10)
+    book.request_cancel(10)
 
     assert (book.cancellation.state, book.cancellation.waiting) == (State.SCHEDULED, Waiting.PROBE)
     assert book.job().kind is JobKind.PROBE
@@ -111,7 +111,7 @@ def test_what_is_probed_first_is_sent_rejected_or_tried_by_what_the_probe_says()
     assert yes.send().cancellation == yes.cancellation
     assert (no.cancellation.state, no.cancellation.cause) == (State.REJECTED, Cause.NOT_CANCELABLE)
     assert no.cancellation.evidence == (no.aggregate.order.sources["phase"],)
-    assert no.cancellation.verdict == no.desk.verdict()
+    assert no.cancellation.verdict == no.unit.verdict()
     assert unknown.send(), "only the provider's answer can tell"
 
 
@@ -154,7 +154,7 @@ def test_force_overrules_a_no_and_the_evidence_that_was_known() -> None:
     book = opened()
     closing = phase("closing", 5, Phase.IN_PROGRESS)
     book.hear(closing)
-    book.wish(10, force=True)
+    book.request_cancel(10, force=True)
 
     assert book.cancellation.overridden_evidence == (closing.id,)
     granted = book.send()
@@ -164,7 +164,7 @@ def test_force_overrules_a_no_and_the_evidence_that_was_known() -> None:
 def test_new_evidence_stops_even_a_forced_cancel() -> None:
     book = opened()
     book.hear(phase("closing", 5, Phase.IN_PROGRESS))
-    book.wish(10, force=True)
+    book.request_cancel(10, force=True)
     new = phase("new", 11, Phase.COMPLETED)
     book.hear(new)
 
@@ -172,9 +172,9 @@ def test_new_evidence_stops_even_a_forced_cancel() -> None:
     assert book.cancellation.evidence == (new.id,)
 
 
-def test_a_wish_that_was_forced_in_vain_overrules_nothing_that_comes_later() -> None:
+def test_a_forced_cancel_request_in_vain_overrules_nothing_that_comes_later() -> None:
     book = opened()
-    book.wish(10, force=True)
+    book.request_cancel(10, force=True)
     assert book.cancellation.overridden_evidence is None
     book.hear(phase("closing", 11, Phase.IN_PROGRESS))
 
@@ -185,38 +185,38 @@ def test_force_spares_the_probe_and_the_policy_but_cancels_no_canceled_order() -
     rejecting, probing, canceled = Book(PROBED, "reject"), Book(PROBED, "probe"), opened()
     canceled.hear(phase("canceled", 5, Phase.CANCELED))
     for book in (rejecting, probing, canceled):
-        book.wish(10, force=True)
+        book.request_cancel(10, force=True)
 
     assert rejecting.send()
     assert probing.send()
     assert canceled.cancellation.state is State.REJECTED
-    assert canceled.desk.verdict().reason == ALREADY_CANCELED
+    assert canceled.unit.verdict().reason == ALREADY_CANCELED
 
 
-def test_a_wish_that_time_has_overtaken_does_not_stand_in_the_way_of_the_next() -> None:
+def test_an_expired_cancel_request_does_not_block_the_next() -> None:
     book = opened()
     book.hear(fact("booked", 5, Facts(appointments=(appointment(3700),))))
-    book.wish(99)
+    book.request_cancel(99)
 
-    assert book.wish(100, id="can-2") == Requested(book.moved["can-2"])
+    assert book.request_cancel(100, id="can-2") == Requested(book.moved["can-2"])
     assert [each.state for each in book.moved.values()] == [State.REVOKED, State.REJECTED]
 
 
 @pytest.mark.parametrize("force", [True, False])
-def test_a_second_wish_conflicts_with_the_one_that_is_under_way(force: bool) -> None:
+def test_a_second_cancel_request_conflicts_with_the_one_that_is_under_way(force: bool) -> None:
     book = sent()
     before = list(book.log)
 
-    assert book.wish(11, id="can-2", force=force) == Conflict(book.cancellation)
+    assert book.request_cancel(11, id="can-2", force=force) == Conflict(book.cancellation)
     assert book.log == before
     book.answer(CancelOutcome.REFUSED)
-    assert isinstance(book.wish(12, id="can-2"), Requested)
+    assert isinstance(book.request_cancel(12, id="can-2"), Requested)
 
 
 def test_a_cancellation_bears_the_name_of_the_order_and_not_the_alias_it_was_asked_by() -> None:
     book = Book()
     book.hear(fact("first", 0, Facts(phase=Phase.OPEN, aliases=(ORDER,)), order="real"))
-    book.wish(10)
+    book.request_cancel(10)
 
     assert book.cancellation.order == book.job().order == "real"
 
@@ -255,16 +255,16 @@ def test_at_its_deadline_a_call_that_may_have_worked_is_probed_before_it_is_give
 # -- Withdrawal and Resolution ---------------------------------------------------------------
 
 
-def test_a_wish_can_be_withdrawn_while_it_is_scheduled() -> None:
+def test_a_cancellation_can_be_revoked_while_it_is_scheduled() -> None:
     book = opened()
-    book.wish(10)
-    answer = book.withdraw()
+    book.request_cancel(10)
+    answer = book.revoke()
 
     assert answer == book.cancellation
     assert (answer.state, answer.cause) == (State.REVOKED, Cause.REVOKE_REQUESTED)
     assert "ann" in answer.detail
     assert book.log[-1].source is Source.OPERATOR
-    assert book.withdraw() is None, "it is over"
+    assert book.revoke() is None, "it is over"
 
 
 @pytest.mark.parametrize(
@@ -275,14 +275,14 @@ def test_a_wish_can_be_withdrawn_while_it_is_scheduled() -> None:
 def test_and_not_when_it_was_sent(book: Book) -> None:
     before = book.cancellation
 
-    assert book.withdraw() == Conflict(before)
+    assert book.revoke() == Conflict(before)
     assert book.cancellation == before
 
 
-def test_the_withdrawal_of_a_call_that_may_have_worked_is_not_final_before_a_probe() -> None:
+def test_revoking_a_call_that_may_have_worked_is_not_final_before_a_probe() -> None:
     worked, failed = answered(DOUBTFUL), answered(DOUBTFUL)
     for book in (worked, failed):
-        assert book.withdraw() == book.cancellation
+        assert book.revoke() == book.cancellation
         assert book.cancellation.state is State.INDETERMINATE
         book.ask()
     worked.tell(Phase.CANCELED)
@@ -313,17 +313,17 @@ def test_and_nothing_else() -> None:
         assert book.cancellation == before
     book = opened()
     assert book.resolve(succeeded=True) is None
-    assert book.withdraw() is None
+    assert book.revoke() is None
 
 
 # -- After a refusal that nobody had foreseen ------------------------------------------------
 
 
-def test_the_next_wish_after_an_unforeseen_refusal_asks_first() -> None:
+def test_the_next_cancel_request_after_an_unforeseen_refusal_asks_first() -> None:
     book = answered(CancelOutcome.REFUSED)
     assert book.cancellation.state is State.REFUSED
     assert book.aggregate.pending_probe is not None
-    again = book.wish(12, id="can-2")
+    again = book.request_cancel(12, id="can-2")
 
     assert isinstance(again, Requested)
     assert again.cancellation.waiting is Waiting.PROBE, "the verdict says yes, and has just been proved wrong"
@@ -333,7 +333,7 @@ def test_the_next_wish_after_an_unforeseen_refusal_asks_first() -> None:
 
 def test_force_does_not_ask_first() -> None:
     book = answered(CancelOutcome.REFUSED)
-    again = book.wish(12, id="can-2", force=True)
+    again = book.request_cancel(12, id="can-2", force=True)
 
     assert isinstance(again, Requested)
     assert again.cancellation.waiting is Waiting.SEND_SLOT

@@ -73,7 +73,7 @@ def test_a_log_of_before_attempts_were_noted_replays_as_it_did() -> None:
     old = [without_attempt(each) for each in book.log]
     folded = rebuilt(old)
     assert folded == replace(book.aggregate, live=(replace(book.cancellation, last_attempt=""),))
-    book.desk.aggregate, book.log = folded, old
+    book.unit.aggregate, book.log = folded, old
     book.enter(RecordResult(ACCOUNT, ORDER, at(12), "att-any", CANCELLATION, LATE))
     assert book.cancellation.state is State.SUCCEEDED
 
@@ -95,12 +95,12 @@ def test_credentials_that_were_replaced_meanwhile_pause_nothing(version: int | N
     answer = RecordResult(ACCOUNT, ORDER, at(12), book.cancellation.last_attempt, CANCELLATION, refused, version)
     book.enter(answer)
     late = version == 1
-    assert (book.desk.pause_reason, book.cancellation.waiting) == (
+    assert (book.unit.pause_reason, book.cancellation.waiting) == (
         (None, Waiting.RETRY) if late else ("no such key", Waiting.CREDENTIALS)
     )
     asks = unseen()
-    asks.wish(10)
+    asks.request_cancel(10)
     asks.ask()
     failed = RecordProbe(ACCOUNT, ORDER, at(12), "prb", at(11), failure="no such key", outcome=Outcome.UNAUTHORIZED)
     asks.enter(replace(failed, version=version))
-    assert (asks.desk.pause_reason is None) is late
+    assert (asks.unit.pause_reason is None) is late

@@ -25,7 +25,7 @@ def step(book: Book, to: str, cause: str, **changes: Any) -> None:
     event = internal_event(ACCOUNT, ORDER, f"cancellation.{to}", "", at(20), Source.CLOCK, data)
     id = event_id(ACCOUNT, ORDER, cancellation.EVENT_PREFIX, f"{known.id}\0{number}".encode())
     book.log.append(decoded(replace(event, id=id)))
-    book.desk.aggregate = rebuilt(book.log)
+    book.unit.aggregate = rebuilt(book.log)
     moved = cancellation.apply(known, book.log[-1])
     assert moved is not None
     book.moved[known.id] = moved
@@ -33,7 +33,7 @@ def step(book: Book, to: str, cause: str, **changes: Any) -> None:
 
 def waiting() -> Book:
     book = opened()
-    book.wish(10)
+    book.request_cancel(10)
     return book
 
 
@@ -69,7 +69,7 @@ def test_what_cannot_be_read_is_not_sent_and_can_be_revoked(to: str, cause: str,
     assert known.cause == cause
     assert book.aggregate.live == (known,)
     assert job_for(book.aggregate) is None
-    book.withdraw()
+    book.revoke()
     assert book.cancellation.state is State.REVOKED
     assert len({each.id for each in book.log}) == len(book.log), "the number of the unknown step is not used again"
     assert book.aggregate == rebuilt(book.log)

@@ -56,10 +56,10 @@ def test_a_question_that_is_not_answered_leaves_no_job_behind(outcome: CancelOut
     assert (book.log, job_for(book.aggregate)) == (before, None)
 
 
-def test_a_wish_that_arose_meanwhile_goes_on_with_the_answer() -> None:
+def test_a_cancel_requested_meanwhile_goes_on_with_the_result() -> None:
     book = opened()
     assert poll(book, 100) is not None
-    book.wish(100)
+    book.request_cancel(100)
     book.enter(RecordProbe(ACCOUNT, ORDER, at(101), "poll-100", at(100), Facts(phase=Phase.COMPLETED)))
     assert book.cancellation.state is State.REVOKED
     assert book.aggregate == rebuilt(book.log)

@@ -71,7 +71,7 @@ def test_an_order_nobody_heard_of_is_probed_once() -> None:
 def test_what_was_not_just_probed_is_probed_again() -> None:
     """After a failed try, after a while, and before the first try."""
     book = opened()
-    book.wish(10)
+    book.request_cancel(10)
     first = book.send()
     assert first.request is not None
     assert not first.request.probed

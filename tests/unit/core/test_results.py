@@ -68,7 +68,7 @@ def test_after_a_refusal_that_the_verdict_did_not_foresee_the_order_is_looked_at
 
 @pytest.mark.parametrize("asked", [None, 10.5])
 def test_and_what_is_older_than_the_refusal_does_not_spare_the_look(asked: float | None) -> None:
-    """It is what the wish was judged by, and was wrong."""
+    """The cancel request was judged by it, and was wrong."""
     book = answered(Outcome.REFUSED)
     if asked is None:
         book.hear(phase("old news", 5, Phase.OPEN, heard=12))
@@ -228,7 +228,7 @@ def test_what_has_a_deadline_is_asked_about_until_then() -> None:
             book.fail_to_tell()
             probes += 1
         assert book.cancellation.state in (State.FAILED, State.EXPIRED)
-        assert book.desk.now >= at(72 * 3600.0 - 600)
+        assert book.unit.now >= at(72 * 3600.0 - 600)
         assert probes > 72 * 3600 / 700
 
 
@@ -276,11 +276,11 @@ def test_wrong_credentials_pause_the_account_and_count_for_nothing() -> None:
     book = sent()
     book.answer(CancelResult(Outcome.UNAUTHORIZED, "401: the key is revoked"))
 
-    assert book.desk.pause_reason == "401: the key is revoked"
+    assert book.unit.pause_reason == "401: the key is revoked"
     assert (book.cancellation.state, book.cancellation.waiting) == (State.SCHEDULED, Waiting.CREDENTIALS)
     assert book.cancellation.failures == 0
     assert due_s(book) == 0, "as soon as somebody resumes"
-    assert answered(Outcome.RETRY).desk.pause_reason is None
+    assert answered(Outcome.RETRY).unit.pause_reason is None
 
 
 # -- It failed, and may have worked ----------------------------------------------------------

@@ -182,7 +182,7 @@ def test_a_probe_that_was_throttled_or_unauthorized_does_not_count(outcome: Outc
         book.fail_to_tell(outcome)
 
     assert (book.cancellation.state, book.cancellation.failures) == (State.INDETERMINATE, 0)
-    assert book.desk.pause_reason == ("no luck" if outcome is Outcome.UNAUTHORIZED else None)
+    assert book.unit.pause_reason == ("no luck" if outcome is Outcome.UNAUTHORIZED else None)
 
 
 def test_a_probe_may_be_told_to_come_back_later() -> None:

@@ -54,7 +54,7 @@ def test_where_an_earlier_call_may_have_worked_that_is_looked_into_first(deadlin
 def test_of_what_was_forced_only_new_evidence_holds_it_back() -> None:
     book = Book()
     book.hear(phase("done", 0, Phase.COMPLETED))
-    book.wish(10, force=True)
+    book.request_cancel(10, force=True)
     book.send()
     assert book.recheck(20) is True
     book.hear(phase("gone", 25, Phase.CANCELED))
@@ -83,7 +83,7 @@ def test_what_was_held_back_waits_for_its_turn_and_has_failed_in_nothing() -> No
     book.hold_back()
     assert (book.cancellation.state, book.cancellation.waiting) == (State.SCHEDULED, Waiting.SEND_SLOT)
     assert (book.cancellation.failures, book.cancellation.may_have_applied) == (0, False)
-    assert (book.job().kind, book.job().due_at) == (JobKind.CANCEL, book.desk.now), "at once"
+    assert (book.job().kind, book.job().due_at) == (JobKind.CANCEL, book.unit.now), "at once"
     book.send()
     book.answer(CancelOutcome.REFUSED)
     assert book.cancellation.state is State.REFUSED, "the refusal is believed"

@@ -1,4 +1,4 @@
-"""Random histories of one order, through the desk, against the guarantees (I3, I4, I5, I8).
+"""Random histories of one order, through the unit of work, against the guarantees (I3, I4, I5, I8).
 
 What the order stands at is computed here once more, in a few lines that share nothing with the
 fold; and the machine knows by itself which calls are out and which of them were lost.
@@ -150,7 +150,7 @@ class Dealings(RuleBasedStateMachine):
     @rule(force=seldom, deadline_s=st.sampled_from([None, None, 0.0, 5.0, 5000.0]))
     def somebody_wants_it_canceled(self, force: bool, deadline_s: float | None) -> None:
         closing = closing_evidence(self.book.facts(), self.now)
-        answer = self.wish(force, deadline_s)
+        answer = self.request_cancel(force, deadline_s)
         assert isinstance(answer, Requested)
         if closing is not None and not force:
             assert answer.cancellation.state is State.REJECTED
@@ -159,25 +159,25 @@ class Dealings(RuleBasedStateMachine):
             assert force
             assert set(answer.cancellation.overridden_evidence) == closing
 
-    def wish(self, force: bool, deadline_s: float | None) -> Any:
+    def request_cancel(self, force: bool, deadline_s: float | None) -> Any:
         deadline = None if deadline_s is None else self.now + timedelta(seconds=deadline_s)
         asked = Cancellation(self.next("can"), ACCOUNT, ORDER, "so", self.now, self.now, deadline=deadline)
         return self.enter(RequestCancel(ACCOUNT, ORDER, self.now, asked, force))
 
     @precondition(lambda self: self.book.moved)
-    @rule(data=st.data(), what=st.sampled_from(["wish", "wish", "withdraw", "succeeded", "refused"]))
+    @rule(data=st.data(), what=st.sampled_from(["request_cancel", "request_cancel", "revoke", "succeeded", "refused"]))
     def somebody_meddles(self, data: st.DataObject, what: str) -> None:
-        if what == "wish":
+        if what == "request_cancel":
             if self.book.aggregate.live:
                 standing = self.book.aggregate.live[0].id
-                answer = self.wish(data.draw(st.booleans()), None)
+                answer = self.request_cancel(data.draw(st.booleans()), None)
                 still = self.book.aggregate.cancellation(standing)
-                # Time alone may have ended it; then the wish is judged like any other.
+                # Time alone may have ended it; then the request is judged like any other.
                 assert isinstance(answer, Requested) if still is None else answer == Conflict(still)
             return
         id = data.draw(st.sampled_from(sorted(self.book.moved)))
         known = self.book.aggregate.cancellation(id)
-        if what == "withdraw":
+        if what == "revoke":
             allowed = {State.SCHEDULED}
             answer = self.enter(Revoke(ACCOUNT, ORDER, self.now, id, "ann"))
         else:
@@ -284,7 +284,7 @@ class Dealings(RuleBasedStateMachine):
         self.enter(RecordResult(ACCOUNT, ORDER, self.now, call.attempt, call.cancellation, result), chance)
         if outcome is CancelOutcome.INDETERMINATE:
             self.lose(call.cancellation)
-        assert (self.book.desk.pause_reason is not None) == (outcome is CancelOutcome.UNAUTHORIZED)
+        assert (self.book.unit.pause_reason is not None) == (outcome is CancelOutcome.UNAUTHORIZED)
 
     def lose(self, id: str) -> None:
         if not self.handler.cancel_is_idempotent:
@@ -303,7 +303,7 @@ class Dealings(RuleBasedStateMachine):
     def a_probe_fails(self, outcome: CancelOutcome) -> None:
         now, id = self.now, self.next("prb")
         self.enter(RecordProbe(ACCOUNT, ORDER, now, id, self.probes.pop(), failure="no", outcome=outcome, after_s=3.0))
-        assert (self.book.desk.pause_reason is not None) == (outcome is CancelOutcome.UNAUTHORIZED)
+        assert (self.book.unit.pause_reason is not None) == (outcome is CancelOutcome.UNAUTHORIZED)
 
     # -- What holds at any time.
 

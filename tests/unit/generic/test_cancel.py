@@ -164,8 +164,8 @@ def test_no_answer_can_mean_that_nothing_was_sent() -> None:
 
 def test_each_order_has_a_call_of_its_own() -> None:
     config = make()
-    wishes = [CancelRequest(order(id), "late") for id in ("o-1", ".", "o-3")]
-    flow = cancel(wishes, config, Context(NOW))
+    requests = [CancelRequest(order(id), "late") for id in ("o-1", ".", "o-3")]
+    flow = cancel(requests, config, Context(NOW))
     assert next(flow).url.endswith("/o-1/cancel")
     assert flow.send(reply(409)).url.endswith("/o-3/cancel")
     with pytest.raises(StopIteration) as end:

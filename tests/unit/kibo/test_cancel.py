@@ -157,9 +157,9 @@ def test_what_a_look_up_leaves_open_is_kibo_s_to_say(known: dict[str, Any]) -> N
 
 def test_several_orders_are_several_calls() -> None:
     orders = [Order("a", ENTITY), Order("a", "2"), Order("a", "3")]
-    wishes = [CancelRequest(each, "created_by_mistake") for each in orders]
+    requests = [CancelRequest(each, "created_by_mistake") for each in orders]
     answers = [answer({"message": "no"}, 404), answer({**CANCELED, "orderID": 2}), HttpResponse(504, {}, b"")]
-    results, asked = drive(cancel(wishes, CONFIG, context()), answers)
+    results, asked = drive(cancel(requests, CONFIG, context()), answers)
     outcomes = [CancelOutcome.RETRY, CancelOutcome.SUCCEEDED, CancelOutcome.INDETERMINATE]
     assert [each.outcome for each in results] == outcomes
     assert [each.method for each in asked] == ["GET", "POST", "POST"]

@@ -40,7 +40,7 @@ class Life:
         self.provider.act({"do": "create_order", "order_id": ORDER, "status": status}, 0)
         self.book = Book(HANDLER)
         self.book.account = AccountView(support.ACCOUNT, HANDLER, Rules())
-        self.book.desk = UnitOfWork(OrderAggregate(Order(support.ACCOUNT, ORDER)), self.book.account, T0)
+        self.book.unit = UnitOfWork(OrderAggregate(Order(support.ACCOUNT, ORDER)), self.book.account, T0)
         self.memory: dict[str, Any] = {}
 
     def act(self, do: str, **more: Any) -> None:
@@ -48,7 +48,7 @@ class Life:
 
     @property
     def now(self) -> float:
-        return self.book.desk.now.timestamp()
+        return self.book.unit.now.timestamp()
 
     @property
     def state(self) -> State:
@@ -56,18 +56,18 @@ class Life:
 
     @property
     def verdict(self) -> tuple[Cancelable, str]:
-        found = self.book.desk.verdict()
+        found = self.book.unit.verdict()
         return found.cancelable, found.reason
 
-    def wish(self) -> None:
-        self.book.wish(10)
+    def request_cancel(self) -> None:
+        self.book.request_cancel(10)
 
     def step(self, *, lose: bool = False) -> JobKind:
         """Carry out the next job; with `lose` its answer does not come."""
         kind = self.book.job().kind
         if kind is JobKind.CANCEL:
             granted = self.book.send()
-            flow_context = Context(self.book.desk.now, "n", self.memory)
+            flow_context = Context(self.book.unit.now, "n", self.memory)
             flow = cancel([CancelRequest(granted.order, "because")], CONFIG, flow_context)
             if lose:
                 self.provider.handle(next(flow), self.now)
@@ -75,10 +75,10 @@ class Life:
                 return kind
             [result] = converse(flow, self.provider, self.now)
             # A call takes its time: what it tells is newer than what was known before.
-            self.book.answer(result, (self.book.desk.now - T0).total_seconds() + 0.1)
+            self.book.answer(result, (self.book.unit.now - T0).total_seconds() + 0.1)
             return kind
         granted = self.book.ask()
-        flow_context = Context(self.book.desk.now, "n", self.memory)
+        flow_context = Context(self.book.unit.now, "n", self.memory)
         [found] = converse(probe([granted.order], CONFIG, flow_context), self.provider, self.now)
         if isinstance(found, ProbeUnavailable):
             self.book.fail_to_tell(found.outcome, found.after_s)
@@ -96,7 +96,7 @@ CANCEL, PROBE = JobKind.CANCEL, JobKind.PROBE
 
 def test_a_pending_order_is_probed_canceled_and_seen_to_be_canceled() -> None:
     life = Life("pending")
-    life.wish()
+    life.request_cancel()
     life.walk(PROBE)
     assert life.verdict == (Cancelable.YES, "not_started")
     life.walk(CANCEL)
@@ -121,7 +121,7 @@ def test_an_order_in_flight_is_asked_for_until_upstream_has_decided(
     end: dict[str, Any], state: State, phase: Phase
 ) -> None:
     life = Life("in_progress")
-    life.wish()
+    life.request_cancel()
     life.walk(PROBE)
     assert life.verdict == (Cancelable.YES, "service_cancelable")
     life.walk(CANCEL, PROBE, PROBE)
@@ -134,7 +134,7 @@ def test_an_order_in_flight_is_asked_for_until_upstream_has_decided(
 
 def test_an_order_that_went_in_flight_unheard_is_not_taken_for_canceled() -> None:
     life = Life("pending")
-    life.wish()
+    life.request_cancel()
     life.walk(PROBE)
     life.act("start")
     life.walk(CANCEL, PROBE)
@@ -143,7 +143,7 @@ def test_an_order_that_went_in_flight_unheard_is_not_taken_for_canceled() -> Non
 
 def test_a_service_that_went_without_cancellation_is_found_out_by_the_refusal() -> None:
     life = Life("in_progress")
-    life.wish()
+    life.request_cancel()
     life.walk(PROBE)
     life.provider.act({"do": "set_service", "service": 1, "cancel": False}, 0)
     life.walk(CANCEL)
@@ -153,7 +153,7 @@ def test_a_service_that_went_without_cancellation_is_found_out_by_the_refusal() 
 
 def test_an_order_completed_meanwhile_is_refused_and_known_to_be_completed() -> None:
     life = Life("in_progress")
-    life.wish()
+    life.request_cancel()
     life.walk(PROBE)
     life.act("complete")
     life.walk(CANCEL)
@@ -164,7 +164,7 @@ def test_an_order_completed_meanwhile_is_refused_and_known_to_be_completed() -> 
 
 def test_a_lost_answer_about_a_pending_order_is_settled_by_the_probe() -> None:
     life = Life("pending")
-    life.wish()
+    life.request_cancel()
     life.walk(PROBE)
     assert life.step(lose=True) is CANCEL
     assert life.state is State.INDETERMINATE
@@ -175,7 +175,7 @@ def test_a_lost_answer_about_a_pending_order_is_settled_by_the_probe() -> None:
 
 def test_a_crash_that_took_effect_is_not_a_refusal() -> None:
     life = Life("pending")
-    life.wish()
+    life.request_cancel()
     life.walk(PROBE)
     life.provider.act({"do": "crash", "takes_effect": True}, 0)
     life.walk(CANCEL)
@@ -189,7 +189,7 @@ def test_a_crash_that_took_effect_is_not_a_refusal() -> None:
 def test_an_order_that_notpanel_does_not_know_is_refused() -> None:
     life = Life("pending")
     life.provider = NotPanel()
-    life.wish()
+    life.request_cancel()
     life.walk(PROBE)
     assert life.state is State.REFUSED
 
@@ -198,7 +198,7 @@ def test_without_its_service_the_answer_decides() -> None:
     life = Life("in_progress")
     life.provider = provider()
     life.provider.act({"do": "create_order", "order_id": ORDER, "status": "in_progress", "service": 2}, 0)
-    life.wish()
+    life.request_cancel()
     life.walk(PROBE)
     assert life.verdict == (Cancelable.UNKNOWN, "service_unclear")
     life.walk(CANCEL)

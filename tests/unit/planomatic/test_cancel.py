@@ -27,8 +27,8 @@ OK = HttpResponse(200, {}, b'{"code":200}')
 
 
 def ask(order: Order, config: Config = CONFIG, answer: HttpResponse = OK) -> tuple[CancelResult, HttpRequest]:
-    wish = CancelRequest(order, "duplicate_order", "We accidentally sent a duplicate order.")
-    [result], [request] = drive(cancel([wish], config, context()), [answer])
+    cancel_request = CancelRequest(order, "duplicate_order", "We accidentally sent a duplicate order.")
+    [result], [request] = drive(cancel([cancel_request], config, context()), [answer])
     return result, request
 
 

@@ -59,7 +59,7 @@ class Scene:
         self.policy = self.spec.policy()
         self.account = AccountView(account, handler, handler.rules(), policies=(self.policy,))
         self.now = T0
-        self.desks: dict[str, UnitOfWork] = {}
+        self.units: dict[str, UnitOfWork] = {}
         self.log: dict[str, list[Event]] = {}
         self._number = count(1)
         self.context = PolicyContext(self._duplicates, lambda: f"can-{next(self._number)}")
@@ -85,7 +85,7 @@ class Scene:
         self.pass_time(now)
         self._enter(ChangeTags(self.account.id, order, now, add, remove, "ann", f"tag-{next(self._number)}"))
 
-    def wish(self, now: datetime, asked: Cancellation) -> None:
+    def request_cancel(self, now: datetime, asked: Cancellation) -> None:
         """A person has the order canceled."""
         self.pass_time(now)
         self._enter(RequestCancel(self.account.id, asked.order, now, asked))
@@ -94,43 +94,43 @@ class Scene:
         """The clock fires whenever an order asked it to, up to and with `until`."""
         assert until >= self.now
         while True:
-            wakes = {order: next_check_at(desk) for order, desk in self.desks.items()}
+            wakes = {order: next_check_at(unit) for order, unit in self.units.items()}
             at, order = min(((at, order) for order, at in wakes.items() if at is not None), default=(until, ""))
             if not order or at > until:
                 self.now = until
                 return
             self._enter(FireTimer(self.account.id, order, at))
 
-    def _enter(self, entry: Command[Any]) -> None:
-        known = self.desks.get(entry.order)
-        case = known.aggregate if known else OrderAggregate(Order(self.account.id, entry.order))
-        log = self.log.setdefault(entry.order, [])
+    def _enter(self, command: Command[Any]) -> None:
+        known = self.units.get(command.order)
+        case = known.aggregate if known else OrderAggregate(Order(self.account.id, command.order))
+        log = self.log.setdefault(command.order, [])
         facts = [each for each in log if is_fact(each)]
-        desk = UnitOfWork(
+        unit = UnitOfWork(
             case,
             self.account,
-            entry.now,
-            history=History(self.account.id, entry.order, facts),
+            command.now,
+            history=History(self.account.id, command.order, facts),
             logged={each.id for each in log},
         )
         before = mark(self.provider, case.order)
-        self.now, self.desks[entry.order] = entry.now, desk
-        entry.decide(desk)
-        desk.react()
-        events = events_to_consider(entry, desk.events)
+        self.now, self.units[command.order] = command.now, unit
+        command.decide(unit)
+        unit.react()
+        events = events_to_consider(command, unit.events)
         if events is not None:
-            consider(desk, self.context, events)
-        log += desk.events
-        if mark(self.provider, desk.aggregate.order) != before:
-            for other in self._duplicates_of(desk):
-                self._enter(FireTimer(self.account.id, other.order.id, entry.now))
+            consider(unit, self.context, events)
+        log += unit.events
+        if mark(self.provider, unit.aggregate.order) != before:
+            for other in self._duplicates_of(unit):
+                self._enter(FireTimer(self.account.id, other.order.id, command.now))
 
-    def _duplicates(self, desk: UnitOfWork, within: timedelta) -> list[dict[str, str]]:
-        return records(desk.aggregate.order, self._duplicates_of(desk), within)
+    def _duplicates(self, unit: UnitOfWork, within: timedelta) -> list[dict[str, str]]:
+        return records(unit.aggregate.order, self._duplicates_of(unit), within)
 
-    def _duplicates_of(self, desk: UnitOfWork) -> list[OrderAggregate]:
-        found = mark(self.provider, desk.aggregate.order)
-        cases = [each.aggregate for each in self.desks.values() if each is not desk]
+    def _duplicates_of(self, unit: UnitOfWork) -> list[OrderAggregate]:
+        found = mark(self.provider, unit.aggregate.order)
+        cases = [each.aggregate for each in self.units.values() if each is not unit]
         return [each for each in cases if found is not None and mark(self.provider, each.order) == found]
 
     # -- What came of it --------------------------------------------------------------------------
@@ -155,6 +155,6 @@ class Scene:
         return "" if state is None else state.detail
 
     def _state(self, order: str) -> PolicyState | None:
-        desk = self.desks[order]
-        desk.now = self.now
-        return state_of(self.policy, desk, self.context)
+        unit = self.units[order]
+        unit.now = self.now
+        return state_of(self.policy, unit, self.context)

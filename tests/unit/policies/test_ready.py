@@ -44,7 +44,7 @@ def test_of_three_the_first_stays() -> None:
     orders = [place(scene, h(number), number + 1) for number in range(3)]
     scene.pass_time(h(100))
     assert [scene.acted_at(each) for each in orders] == [None, h(1.25), h(2.25)]
-    [canceling] = scene.desks[orders[1]].aggregate.live
+    [canceling] = scene.units[orders[1]].aggregate.live
     assert (canceling.reason, canceling.policy) == ("duplicate_order", "duplicates")
 
 
@@ -94,8 +94,8 @@ def test_another_order_is_no_duplicate(after_h: float, more: dict[str, Any]) -> 
 def test_nor_is_one_whose_first_is_being_canceled() -> None:
     scene = Scene("duplicates", mode=Mode.ENFORCE)
     first = place(scene, T0, 1)
-    wish = Cancellation("can-by-hand", scene.account.id, first, "duplicate_order", h(0.9), h(0.9))
-    scene.wish(h(0.9), wish)
+    cancellation = Cancellation("can-by-hand", scene.account.id, first, "duplicate_order", h(0.9), h(0.9))
+    scene.request_cancel(h(0.9), cancellation)
     second = place(scene, h(1), 2)
     scene.pass_time(h(100))
     assert (scene.outcome(second), scene.acted_at(second)) == ("unmatched", None)
@@ -165,7 +165,7 @@ def test_an_appointment_that_moved_was_made_in_time(fixture: str) -> None:
     place(scene, h(60), 1, fixture)
     called_off = [{"start_datetime": iso(h(70)), "cancellation_reason": "reschedule"}]
     scene.poll(h(60.1), "v3_awaiting_availability", order_id=1, request_id=1001, appointments=called_off)
-    assert scene.desks[order].verdict().cancelable is Cancelable.YES
+    assert scene.units[order].verdict().cancelable is Cancelable.YES
     scene.pass_time(h(200))
     assert scene.acted_at(order) is None
 
@@ -247,10 +247,10 @@ def test_without_fresh_news_the_shop_is_asked_first_and_what_is_paid_stays() -> 
     scene.account = replace(scene.account, stale_after_s=3600.0)
     order = shop(scene, T0)
     scene.pass_time(h(72))
-    [asked] = scene.desks[order].aggregate.live
+    [asked] = scene.units[order].aggregate.live
     assert asked.waiting is Waiting.PROBE
     shop(scene, h(72), "financial_paid", polled=True)
-    assert (scene.desks[order].aggregate.live, scene.outcome(order)) == ((), "unmatched")
+    assert (scene.units[order].aggregate.live, scene.outcome(order)) == ((), "unmatched")
 
 
 def test_a_payment_whose_webhook_went_missing_is_found_by_asking() -> None:
@@ -295,7 +295,7 @@ def test_an_order_nobody_confirmed_goes_half_an_hour_before_it_is_too_late() -> 
     assert (scene.outcome(order), scene.acted_at(order)) == ("waiting", None)
     scene.pass_time(h(73.5))
     assert (scene.outcome(order), scene.acted_at(order)) == ("shadowed", h(73.5))
-    assert scene.desks[order].verdict().cancelable is Cancelable.YES
+    assert scene.units[order].verdict().cancelable is Cancelable.YES
 
 
 def test_an_order_that_was_confirmed_stays() -> None:

@@ -277,7 +277,7 @@ def test_nothing_becomes_of_what_is_over() -> None:
 # -- The handler at the simulator ------------------------------------------------------------
 
 
-def wish(provider: Shoplazza) -> CancelOutcome:
+def request_cancel(provider: Shoplazza) -> CancelOutcome:
     return converse(cancel([CancelRequest(Order("a", ID), "x")], CONFIG, context()), provider, NOW)[0].outcome
 
 
@@ -285,25 +285,25 @@ def wish(provider: Shoplazza) -> CancelOutcome:
 def test_the_handler_understands_every_refusal(style: str) -> None:
     provider = provider_with_order(error_style=style)
     provider.act({"do": "crash", "word": "Unimplemented"}, NOW)
-    assert wish(provider) is CancelOutcome.RETRY
+    assert request_cancel(provider) is CancelOutcome.RETRY
     act(provider, "ship")
-    assert wish(provider) is CancelOutcome.REFUSED
+    assert request_cancel(provider) is CancelOutcome.REFUSED
     act(provider, "delete")
-    assert wish(provider) is CancelOutcome.REFUSED
+    assert request_cancel(provider) is CancelOutcome.REFUSED
     [found] = converse(probe([Order("a", ID)], CONFIG, context()), provider, NOW)
     assert isinstance(found, ProbeUnavailable)
     assert found.outcome is CancelOutcome.REFUSED
     provider.act({"do": "uninstall_app"}, NOW)
-    assert wish(provider) is CancelOutcome.UNAUTHORIZED
+    assert request_cancel(provider) is CancelOutcome.UNAUTHORIZED
     provider.act({"do": "set_limits", "burst": 1}, NOW)
-    assert wish(provider) is CancelOutcome.THROTTLED
+    assert request_cancel(provider) is CancelOutcome.THROTTLED
 
 
 @pytest.mark.parametrize("word", ["Aborted", "NotFound", "Unauthenticated", "DeadlineExceeded"])
 def test_a_crash_after_the_effect_is_found_out_by_asking(word: str) -> None:
     provider = provider_with_order()
     provider.act({"do": "crash", "word": word, "takes_effect": True}, NOW)
-    assert wish(provider) is CancelOutcome.INDETERMINATE
+    assert request_cancel(provider) is CancelOutcome.INDETERMINATE
     [found] = converse(probe([Order("a", ID)], CONFIG, context()), provider, NOW)
     assert not isinstance(found, ProbeUnavailable)
     assert found.phase is Phase.CANCELED

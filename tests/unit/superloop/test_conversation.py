@@ -47,7 +47,7 @@ def provider_with_orders(*ids: int, **options: Any) -> Superloop:
     return provider
 
 
-def wish(id: int) -> CancelRequest:
+def cancel_request(id: int) -> CancelRequest:
     return CancelRequest(Order("a", str(id)), "why")
 
 
@@ -58,7 +58,7 @@ def test_one_token_serves_many_calls_until_it_runs_out() -> None:
     paths = []
     for number, (id, after_s) in enumerate([(1, 0), (2, 269), (3, 270)]):
         now = NOW + timedelta(seconds=after_s)
-        [result], said = talk(cancel([wish(id)], config, at(now, f"n-{number}", memory)), provider, now)
+        [result], said = talk(cancel([cancel_request(id)], config, at(now, f"n-{number}", memory)), provider, now)
         assert result.outcome is CancelOutcome.SUCCEEDED
         paths.append([request.url.rpartition("/")[2] for request, _ in said])
     assert paths == [["token", "cancel"], ["cancel"], ["token", "cancel"]]
@@ -68,9 +68,9 @@ def test_a_token_that_the_provider_forgot_is_replaced() -> None:
     config = oauth(**ACCOUNT)
     memory: dict[str, Any] = {}
     provider = provider_with_orders(1, 2)
-    talk(cancel([wish(1)], config, at(NOW, "n-1", memory)), provider, NOW)
+    talk(cancel([cancel_request(1)], config, at(NOW, "n-1", memory)), provider, NOW)
     provider.act({"do": "expire_tokens"}, NOW.timestamp())
-    [result], said = talk(cancel([wish(2)], config, at(NOW, "n-2", memory)), provider, NOW)
+    [result], said = talk(cancel([cancel_request(2)], config, at(NOW, "n-2", memory)), provider, NOW)
     assert result.outcome is CancelOutcome.SUCCEEDED
     assert [answer.status for _, answer in said] == [401, 200, 200]
     [shown] = provider.act({"do": "list", "order_id": 2}, NOW.timestamp())["orders"]
@@ -90,7 +90,7 @@ def test_a_client_that_is_not_accepted_pauses_the_account(
     config: dict[str, Any], options: dict[str, Any], says: str
 ) -> None:
     provider = provider_with_orders(1, **options)
-    [result], said = talk(cancel([wish(1)], oauth(**ACCOUNT, **config), at(NOW)), provider, NOW)
+    [result], said = talk(cancel([cancel_request(1)], oauth(**ACCOUNT, **config), at(NOW)), provider, NOW)
     assert (result.outcome, len(said)) == (CancelOutcome.UNAUTHORIZED, 1)
     assert "invalid_client" in result.detail
     assert says in result.detail
@@ -102,13 +102,13 @@ def test_a_client_that_is_not_accepted_pauses_the_account(
 )
 def test_clocks_may_differ_a_little(ahead_s: float, outcome: str) -> None:
     ours = NOW + timedelta(seconds=ahead_s)
-    [result], _ = talk(cancel([wish(1)], oauth(**ACCOUNT), at(ours)), provider_with_orders(1), NOW)
+    [result], _ = talk(cancel([cancel_request(1)], oauth(**ACCOUNT), at(ours)), provider_with_orders(1), NOW)
     assert result.outcome == outcome
 
 
 def test_a_token_that_never_works_pauses_the_account() -> None:
     provider = provider_with_orders(1, token_life_s=0.0)
-    [result], said = talk(cancel([wish(1)], oauth(**ACCOUNT), at(NOW)), provider, NOW)
+    [result], said = talk(cancel([cancel_request(1)], oauth(**ACCOUNT), at(NOW)), provider, NOW)
     assert result.outcome is CancelOutcome.UNAUTHORIZED
     assert [answer.status for _, answer in said] == [200, 401, 200, 401]
 
@@ -119,7 +119,7 @@ def test_what_a_lost_cancel_did_a_probe_tells() -> None:
         memory: dict[str, Any] = {}
         provider = provider_with_orders(1)
         provider.act({"do": "crash", "takes_effect": takes_effect}, NOW.timestamp())
-        [result], _ = talk(cancel([wish(1)], config, at(NOW, "n-1", memory)), provider, NOW)
+        [result], _ = talk(cancel([cancel_request(1)], config, at(NOW, "n-1", memory)), provider, NOW)
         assert (result.outcome, result.may_have_applied) == (CancelOutcome.RETRY, True)
         [facts], _ = talk(probe([Order("a", "1")], config, at(NOW, "n-2", memory)), provider, NOW)
         assert isinstance(facts, Facts)

@@ -14,7 +14,7 @@ from app.contract import CancelOutcome, CancelRequest, CancelResult, HttpRequest
 from handlers.superloop.cancel import cancel, probe
 from handlers.superloop.config import Config
 
-WISH = CancelRequest(Order("a", "10"), "client_requested", None)
+CANCEL_REQUEST = CancelRequest(Order("a", "10"), "client_requested", None)
 OK, REFUSED = HttpResponse(200, {}), HttpResponse(401, {})
 
 
@@ -24,7 +24,7 @@ def token(value: str = "tok-1", **more: Any) -> HttpResponse:
 
 
 def ask(config: Config, around: Any, *answers: HttpResponse) -> tuple[CancelResult, list[HttpRequest]]:
-    [result], asked = drive(cancel([WISH], config, around), list(answers))
+    [result], asked = drive(cancel([CANCEL_REQUEST], config, around), list(answers))
     return result, asked
 
 
@@ -78,7 +78,7 @@ def test_the_audience_may_be_another() -> None:
 )
 def test_every_call_carries_the_token_and_the_version(config: Config) -> None:
     fetched = [] if config.access_token else [token("t")]
-    for flow in (cancel([WISH], config, at(NOW)), probe([WISH.order], config, at(NOW))):
+    for flow in (cancel([CANCEL_REQUEST], config, at(NOW)), probe([CANCEL_REQUEST.order], config, at(NOW))):
         _, asked = drive(flow, [*fetched, HttpResponse(404, {})])
         assert asked[-1].headers["Authorization"] == "Bearer t"
         assert asked[-1].headers["X-API-VERSION"] == "3"
@@ -143,7 +143,7 @@ def test_a_kept_token_that_is_refused_is_replaced() -> None:
 
 def test_a_token_that_another_flow_replaced_meanwhile_is_used() -> None:
     memory = {"access_token": (NOW + timedelta(hours=1), "kept")}
-    flow = cancel([WISH], oauth(), at(NOW, memory=memory))
+    flow = cancel([CANCEL_REQUEST], oauth(), at(NOW, memory=memory))
     next(flow)
     memory["access_token"] = (NOW + timedelta(hours=1), "newer")
     assert flow.send(REFUSED).headers["Authorization"] == "Bearer newer"
@@ -207,7 +207,7 @@ def test_without_a_token_nothing_is_sent_and_nothing_is_doubtful(
     assert says in result.detail
     assert result.detail.endswith(".")
     assert asked.url.endswith("/token")
-    [found], _ = drive(probe([WISH.order], oauth(), at(NOW)), [answer])
+    [found], _ = drive(probe([CANCEL_REQUEST.order], oauth(), at(NOW)), [answer])
     assert isinstance(found, ProbeUnavailable)
     assert (found.outcome, found.after_s) == (outcome, after_s)
 
@@ -220,7 +220,7 @@ def test_a_token_that_cannot_be_replaced_ends_the_flow() -> None:
 
 def test_no_token_and_no_assertion_show() -> None:
     around = at(NOW)
-    flow = cancel([WISH], oauth(), around)
+    flow = cancel([CANCEL_REQUEST], oauth(), around)
     asked = next(flow)
     assertion = form(asked)["client_assertion"]
     echo = json.dumps({"error": "invalid_client", "error_description": f"bad {assertion}"}).encode()

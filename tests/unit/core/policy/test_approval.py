@@ -71,7 +71,7 @@ def test_only_what_waits_for_approval_can_be_approved() -> None:
 
 def test_who_declines_a_proposal_has_the_last_word() -> None:
     made = proposed()
-    made.withdraw()
+    made.revoke()
     made.hear(phase("again", 20, Phase.OPEN))
     assert made.decisions("p") == ["proposed"]
     assert made.cancellation.state is State.REVOKED

@@ -43,7 +43,7 @@ def scheduled(starts: float, when: float) -> Any:
 
 def until(book: Book) -> float | None:
     """When time alone has the order checked, in seconds after T0."""
-    found = next_check_at(book.desk)
+    found = next_check_at(book.unit)
     return None if found is None else (found - at(0)).total_seconds()
 
 
@@ -243,12 +243,12 @@ def test_what_an_earlier_release_stored_of_a_wait_is_not_shown_and_changes_nothi
     policy = policy_of(wait="48h since order.opened_at", when="size(order.appointments) == 0")
     made = book(policy)
     stored = PolicyState("p", Outcome.WAITING, "old", number=4, due_at=at(5 * HOUR))
-    made.desk.aggregate = after_decisions(made.aggregate, [stored])
-    shown = state_of(policy, made.desk, made.context)
+    made.unit.aggregate = after_decisions(made.aggregate, [stored])
+    shown = state_of(policy, made.unit, made.context)
     assert shown is not None
     assert (shown.outcome, shown.due_at) == (Outcome.WAITING, at(2 * DAY))
     made.hear(scheduled(9 * DAY, HOUR))
-    shown = state_of(policy, made.desk, made.context)
+    shown = state_of(policy, made.unit, made.context)
     assert shown is not None
     assert (shown.outcome, until(made), made.recorded("p")) == (Outcome.UNMATCHED, 9 * DAY - HOUR, [])
     made.hear(fact("off", 2 * HOUR, Facts(appointments_complete=True)))
@@ -259,7 +259,7 @@ def test_what_an_earlier_release_stored_of_a_wait_is_not_shown_and_changes_nothi
 def test_what_an_earlier_release_stored_of_a_wait_does_not_hold_it_up() -> None:
     made = book(policy_of(when="true", wait="48h since order.opened_at"))
     stored = PolicyState("p", Outcome.WAITING, "old", number=4, due_at=at(90 * DAY))
-    made.desk.aggregate = after_decisions(made.aggregate, [stored])
+    made.unit.aggregate = after_decisions(made.aggregate, [stored])
     made.hear(phase("unclear", HOUR, Phase.UNKNOWN))
     made.elapse(2 * DAY)
     assert made.recorded("p") == ["acted"]
@@ -360,14 +360,14 @@ def test_two_policies_one_cancellation() -> None:
 
 def test_a_cancel_by_hand_is_joined() -> None:
     made = book(policy_of(when="order.version > 1"))
-    made.wish(10)
+    made.request_cancel(10)
     made.hear(phase("again", 20, Phase.OPEN))
     assert made.decisions("p") == ["unmatched", "joined"]
 
 
 def test_a_person_who_revokes_has_the_last_word() -> None:
     made = book(policy_of("a"), policy_of("b"))
-    made.withdraw()
+    made.revoke()
     made.hear(phase("again", 20, Phase.OPEN))
     made.elapse(30)
     assert made.decisions("b") == ["joined", "refrained"]

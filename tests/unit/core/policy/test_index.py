@@ -64,32 +64,32 @@ MOMENTS: tuple[dict[str, str], ...] = (
 class Reference(Book):
     """The same ledger with the plain loop."""
 
-    def consider(self, desk: UnitOfWork, events: Sequence[Event]) -> None:
-        settled = {state.policy for state in desk.aggregate.policy_states if state.outcome in ACTED}
-        deciding.review(desk, self.context)
+    def consider(self, unit: UnitOfWork, events: Sequence[Event]) -> None:
+        settled = {state.policy for state in unit.aggregate.policy_states if state.outcome in ACTED}
+        deciding.review(unit, self.context)
         for policy in self.account.policies:
-            state = desk.aggregate.policy_state(policy.id)
-            evaluation = None if policy.id in settled else self._evaluate(policy, state, desk, events)
+            state = unit.aggregate.policy_state(policy.id)
+            evaluation = None if policy.id in settled else self._evaluate(policy, state, unit, events)
             if evaluation is None:
                 continue
             if evaluation.outcome is None:
-                decided = deciding._act(policy, state, desk, self.context, evaluation)
+                decided = deciding._act(policy, state, unit, self.context, evaluation)
             else:
                 decided = deciding._state_after(policy, state, evaluation)
-            self._record(policy, state, decided, desk)
-        states = [(policy, desk.aggregate.policy_state(policy.id)) for policy in self.account.policies]
-        checks = [policy_check_at(policy, state, desk.now) for policy, state in states]
-        over = desk.aggregate.order.phase in OVER
-        desk.policies_check_at = None if over else min((at for at in checks if at is not None), default=None)
+            self._record(policy, state, decided, unit)
+        states = [(policy, unit.aggregate.policy_state(policy.id)) for policy in self.account.policies]
+        checks = [policy_check_at(policy, state, unit.now) for policy, state in states]
+        over = unit.aggregate.order.phase in OVER
+        unit.policies_check_at = None if over else min((at for at in checks if at is not None), default=None)
 
-    def _record(self, policy: Policy, state: PolicyState | None, decided: PolicyState, desk: UnitOfWork) -> None:
+    def _record(self, policy: Policy, state: PolicyState | None, decided: PolicyState, unit: UnitOfWork) -> None:
         if decided.outcome in (Outcome.WAITING, Outcome.UNMATCHED):
-            desk.aggregate = after_decisions(desk.aggregate, [decided])
+            unit.aggregate = after_decisions(unit.aggregate, [decided])
         elif state is None or replace(state, number=0) != replace(decided, number=0):
-            deciding.record(desk, self.context, [(policy, decided)])
+            deciding.record(unit, self.context, [(policy, decided)])
 
     def _evaluate(
-        self, policy: Policy, state: PolicyState | None, desk: UnitOfWork, events: Sequence[Event]
+        self, policy: Policy, state: PolicyState | None, unit: UnitOfWork, events: Sequence[Event]
     ) -> Evaluation | None:
         if state is not None and policy.is_settled(state):
             return None
@@ -101,40 +101,40 @@ class Reference(Book):
                 trigger = Trigger(event.id, event.type, event.source.value, event.occurred_at, event.received_at)
             if trigger is None:
                 return None
-        phase = desk.aggregate.order.phase
+        phase = unit.aggregate.order.phase
         if phase in OVER:
             waited = state is not None and state.outcome in (Outcome.WAITING, Outcome.HELD)
             return Evaluation(Outcome.UNMATCHED) if waited else None
         holding = state is not None and state.outcome in HOLDING
-        if phase is Phase.UNKNOWN and state is not None and holding and (not state.due_at or state.due_at > desk.now):
+        if phase is Phase.UNKNOWN and state is not None and holding and (not state.due_at or state.due_at > unit.now):
             return None
         try:
-            return self._of(policy, state, desk, trigger)
+            return self._of(policy, state, unit, trigger)
         except (ExpressionFailed, OverflowError) as error:
             return Evaluation(Outcome.FAILED, f"{error}.", trigger)
 
-    def _of(self, policy: Policy, state: PolicyState | None, desk: UnitOfWork, trigger: Trigger | None) -> Evaluation:
-        values = values_of(policy, desk, self.context, trigger)
-        since = state.matched_since if state is not None and state.matched_since else desk.now
+    def _of(self, policy: Policy, state: PolicyState | None, unit: UnitOfWork, trigger: Trigger | None) -> Evaluation:
+        values = values_of(policy, unit, self.context, trigger)
+        since = state.matched_since if state is not None and state.matched_since else unit.now
         if not policy.when.evaluate(values):
             reads_time = "now" in policy.when.names and (policy.since is not None or policy.before_close is not None)
-            due_at = self._moment(policy, values, desk, desk.now) if reads_time else None
-            if due_at is not None and due_at > desk.now:
+            due_at = self._moment(policy, values, unit, unit.now) if reads_time else None
+            if due_at is not None and due_at > unit.now:
                 return Evaluation(Outcome.WAITING, "", trigger, None, due_at)
             return Evaluation(Outcome.UNMATCHED)
-        due_at = self._moment(policy, values, desk, since)
+        due_at = self._moment(policy, values, unit, since)
         matched_since = since if policy.wait is not None and policy.since is None else None
-        waits = due_at is None or due_at > desk.now
+        waits = due_at is None or due_at > unit.now
         return Evaluation(Outcome.WAITING if waits else None, "", trigger, matched_since, due_at if waits else None)
 
-    def _moment(self, policy: Policy, values: dict[str, Any], desk: UnitOfWork, since: datetime) -> datetime | None:
+    def _moment(self, policy: Policy, values: dict[str, Any], unit: UnitOfWork, since: datetime) -> datetime | None:
         if policy.before_close is not None:
-            closes_at = desk.closes_at()
+            closes_at = unit.closes_at()
             if closes_at is not None:
                 return closes_at - policy.before_close
-            return desk.now if desk.verdict().cancelable.value == "no" else None
+            return unit.now if unit.verdict().cancelable.value == "no" else None
         if policy.wait is None:
-            return desk.now
+            return unit.now
         moment = since if policy.since is None else policy.since.evaluate(values)
         return None if moment is None else moment + policy.wait
 
@@ -193,7 +193,7 @@ def live(book: Book, seed: int) -> None:
         elif tag < 0.3:
             book.tag(remove=("keep",))
         if revokes < 0.02 and book.aggregate.live:
-            book.withdraw(book.aggregate.live[0].id)
+            book.revoke(book.aggregate.live[0].id)
         if chance.random() < 0.1:
             book.duplicates = [] if book.duplicates else [{"id": "o-0", "came": "before"}]
             book.elapse(now)  # as the ledger has duplicates checked
@@ -206,7 +206,7 @@ def live(book: Book, seed: int) -> None:
 def next_timer(book: Book) -> datetime | None:
     """When the order is looked at next: for its policies or verdict, or as a cancellation expires."""
     ends = [cancellation.sendable_until for cancellation in book.aggregate.live]
-    moments = [next_check_at(book.desk), *(end for end in ends if end is not None and end > book.desk.now)]
+    moments = [next_check_at(book.unit), *(end for end in ends if end is not None and end > book.unit.now)]
     return min((moment for moment in moments if moment is not None), default=None)
 
 
@@ -253,7 +253,7 @@ def test_long_texts_are_not_remembered() -> None:
     book = Book(PROBED, "probe", policy)
     book.hear(fact("a", 0, Facts(phase=Phase.OPEN, attributes={"note": "x" * (KEY_CHARS_MAX + 1)})))
     with pytest.raises(TypeError):
-        hash(reader(book.aggregate.order, book.desk))
+        hash(reader(book.aggregate.order, book.unit))
     assert book.recorded("p") == ["shadowed"]
 
 
@@ -262,11 +262,11 @@ def test_hundreds_of_policies_that_wait_give_one_moment_and_no_event() -> None:
     book = Book(PROBED, "probe", *waits)
     book.hear(fact("a", 0, Facts(phase=Phase.OPEN)))
     assert len(book.log) == 1
-    assert next_check_at(book.desk) == at(10 * HOUR)
+    assert next_check_at(book.unit) == at(10 * HOUR)
     book.elapse(29 * HOUR)
     (decided,) = book.log[1:]
     assert [each["policy"] for each in decisions_of(decided)] == [f"p-{n}" for n in range(20)]
-    assert next_check_at(book.desk) == at(30 * HOUR)
+    assert next_check_at(book.unit) == at(30 * HOUR)
 
 
 def test_a_dormant_policy_whose_condition_time_may_make_true_waits_again_when_it_is_triggered() -> None:
@@ -279,7 +279,7 @@ def test_a_dormant_policy_whose_condition_time_may_make_true_waits_again_when_it
     book.elapse(3 * HOUR)
     assert book.recorded("p") == ["waiting", "unmatched"]
     book.hear(fact("c", 4 * HOUR, Facts(provider_status="x"), type="order.late"))
-    assert (book.recorded("p")[2:], next_check_at(book.desk)) == (["waiting"], at(6 * HOUR))
+    assert (book.recorded("p")[2:], next_check_at(book.unit)) == (["waiting"], at(6 * HOUR))
     book.hear(fact("d", 5 * HOUR, Facts(phase=Phase.OPEN)))
     book.elapse(7 * HOUR)
     assert book.recorded("p")[-1] == "shadowed"
@@ -301,7 +301,7 @@ def test_a_wait_of_a_former_version_does_not_go_on_when_that_version_comes_back(
         book.have(former)
         book.elapse(5 * HOUR)
         if former is held:
-            assert next_check_at(book.desk) == at(8 * HOUR), "its condition has held for two hours, not for five"
+            assert next_check_at(book.unit) == at(8 * HOUR), "its condition has held for two hours, not for five"
         else:
             book.elapse(51 * HOUR)
         assert "shadowed" not in book.recorded("p")
