@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 VERSION_MIN, POOLER_MIN = 15, (1, 21)
 SUITE = ("test_store*.py", "test_postgres_*.py", "test_nodes.py")
 """Of tests/contract: what is asked of a store on PostgreSQL."""
-POOLED = ("test_nodes.py", "test_store.py", "test_store_rows.py")
+POOLED = ("test_nodes.py", "test_store.py", "test_store_jobs.py", "test_store_rows.py")
 """Through the pooler: each kind of transaction."""
 POOLED_ALSO = "not as_many_connections"
 """A node's connections are counted at the server, which sees the pooler's."""

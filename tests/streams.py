@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import msgspec
 from providers import WAIT_S
-from servers import BOOTSTRAP_KEY, Api
+from servers import BOOTSTRAP_KEY, Api, Rescind
 from yarl import URL
 
 
@@ -99,3 +99,8 @@ async def stream(
         assert first.data is None
         assert first.id
         yield opened
+
+
+async def no_tails(rescind: Rescind) -> bool:
+    """Whether no stream is open."""
+    return rescind.node.log_feed.tails == 0

@@ -17,6 +17,7 @@ pytest.register_assert_rewrite(
     "app.dev.suite.test_responses",
     "app.dev.suite.test_handlers",
     "app.dev.suite.test_simulators",
+    "app.dev.suite.test_verdicts",
 )
 
 

@@ -6,107 +6,21 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
-from providers import HELD_S, WAIT_S, Gate, until
+from providers import HELD_S, WAIT_S, until
+from sandboxes import CANCEL, GOOD, Client, receiver, sandbox_client, set_target
 
-from app.dev.sandbox import Runner, start_sandbox
-from app.runtime.http_server import EndingRunner
-from handlers.planomatic.simulator import DOCUMENTED_API_KEY, PlanOmatic
-
-CANCEL = "/api/v3/orders/cancel"
-GOOD = {"api_key": DOCUMENTED_API_KEY, "order_id": "654321", "cancelation_reason": "duplicate_order", "notes": "x"}
-
-
-@dataclass
-class Client:
-    """A caller of the provider, and the hand that moves its side."""
-
-    session: aiohttp.ClientSession
-    sandbox: Runner
-    gate: Gate = field(default_factory=Gate)
-
-    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
-        async with self.session.request(method, f"{self.sandbox.url}{path}", data=data) as answer:
-            return answer.status, await answer.json()
-
-    async def act(self, do: str, **params: Any) -> dict[str, Any]:
-        status, answer = await self.ask("POST", "/_sandbox/planomatic/act", {"do": do, **params})
-        assert status == 200, answer
-        assert isinstance(answer, dict)
-        return answer
-
-    async def fault(self, fault: str, **params: Any) -> None:
-        status, answer = await self.ask("POST", "/_sandbox/planomatic/faults", {"fault": fault, **params})
-        assert status == 201, answer
-
-    async def cancel(self) -> tuple[int, Any]:
-        return await self.ask("POST", f"/planomatic{CANCEL}", GOOD)
-
-    async def effects(self) -> int:
-        [order] = (await self.act("list"))["orders"]
-        return int(order["cancel_effects"])
-
-    async def calls(self) -> list[dict[str, Any]]:
-        status, answer = await self.ask("GET", "/_sandbox/planomatic/calls")
-        assert status == 200
-        assert answer["total"] == len(answer["data"])
-        return list(answer["data"])
+from app.dev.sandbox import start_sandbox
+from handlers.planomatic.simulator import PlanOmatic
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    gate = Gate()
-    simulators = {"planomatic": PlanOmatic()}
-    async with (
-        await start_sandbox(port=0, simulators=simulators, resend_s=3600, sleep=gate.sleep) as sandbox,
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WAIT_S)) as session,
-    ):
-        client = Client(session, sandbox, gate)
-        await client.act("create_order")
-        assert (await client.ask("GET", "/_sandbox/planomatic/webhooks"))[0] == 200
+    async with sandbox_client() as client:
         yield client
-        gate.open(for_good=True)
-
-
-@dataclass
-class Receiver:
-    """A webhook endpoint that answers as it is told, by default 200."""
-
-    url: str = ""
-    answers: list[int] = field(default_factory=list)
-    seen: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
-
-    async def receive(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        seen = {"headers": request.headers, "query": dict(request.query), "body": body}
-        seen["answer"] = self.answers.pop(0) if self.answers else 200
-        await self.seen.put(seen)
-        return web.Response(status=seen["answer"], headers={"Location": self.url} if seen["answer"] == 307 else {})
-
-    async def next(self) -> dict[str, Any]:
-        return await asyncio.wait_for(self.seen.get(), WAIT_S)
-
-
-@asynccontextmanager
-async def receiver(*answers: int) -> AsyncIterator[Receiver]:
-    made = Receiver(answers=list(answers))
-    application = web.Application()
-    application.router.add_post("/hook", made.receive)
-    runner = EndingRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    try:
-        yield made
-    finally:
-        await runner.cleanup()
 
 
 # -- The provider ----------------------------------------------------------------------------
@@ -286,94 +200,6 @@ async def test_faults_befall_their_path_in_turn_and_can_be_forgotten(client: Cli
     assert statuses == [500, 502, 502]
     assert await client.ask("DELETE", "/_sandbox/planomatic/faults") == (200, {})
     assert (await client.cancel())[0] == 200
-
-
-# -- Webhooks --------------------------------------------------------------------------------
-
-
-async def set_target(client: Client, url: str | None, **headers: str) -> None:
-    answer = await client.ask("PUT", "/_sandbox/planomatic/webhooks", {"url": url, "headers": headers})
-    assert answer == (200, {"url": url})
-
-
-async def test_webhooks_wait_and_are_taken_out_while_there_is_no_target(client: Client) -> None:
-    await client.act("schedule_appointment", order_id=654321)
-    await client.act("deliver", order_id=654321)
-    _, answer = await client.ask("GET", "/_sandbox/planomatic/webhooks")
-    assert [json.loads(each["body"])["event"] for each in answer["data"]] == [
-        "appointment.scheduled",
-        "order.delivered",
-    ]
-    assert answer["data"][0]["headers"]["Content-Type"] == "application/json"
-    assert await client.ask("GET", "/_sandbox/planomatic/webhooks") == (200, {"data": []})
-
-
-async def test_webhooks_go_to_their_target_in_order_with_its_token(client: Client) -> None:
-    async with receiver() as target:
-        await client.act("await_availability", order_id=654321)
-        await set_target(client, f"{target.url}?token=s3cret", **{"X-Hook": "t"})
-        await client.act("schedule_appointment", order_id=654321)
-        await client.act("await_reschedule", order_id=654321)
-        await client.cancel()
-        seen = [await target.next() for _ in range(4)]
-        assert [each["body"]["event"] for each in seen] == [
-            "appointment.awaiting_availability",
-            "appointment.scheduled",
-            "appointment.awaiting_reschedule",
-            "order.canceled",
-        ]
-        assert all(each["query"] == {"token": "s3cret"} and each["headers"]["X-Hook"] == "t" for each in seen)
-        assert (await client.ask("GET", "/_sandbox/planomatic/webhooks"))[0] == 409
-
-
-async def test_a_webhook_that_is_not_taken_holds_up_the_later_ones_until_it_is() -> None:
-    simulator = PlanOmatic()
-    async with (
-        receiver(500, 307, 404, 204) as target,
-        await start_sandbox(port=0, simulators={"planomatic": simulator}, resend_s=0.05) as sandbox,
-        aiohttp.ClientSession() as session,
-    ):
-        client = Client(session, sandbox)
-        await set_target(client, target.url)
-        await client.act("create_order")
-        await client.act("deliver", order_id=654321)
-        seen = [await target.next() for _ in range(5)]
-        assert [(each["body"]["event"], each["answer"]) for each in seen] == [
-            ("order.processed", 500),
-            ("order.processed", 307),
-            ("order.processed", 404),
-            ("order.processed", 204),
-            ("order.delivered", 200),
-        ]
-
-
-async def test_a_new_target_is_tried_at_once(client: Client) -> None:
-    async with receiver(503) as first, receiver() as second:
-        await set_target(client, first.url)
-        await client.act("deliver", order_id=654321)
-        assert (await first.next())["answer"] == 503
-        await set_target(client, second.url)  # the first would be tried again in an hour
-        assert (await second.next())["body"]["event"] == "order.delivered"
-
-
-async def test_a_target_that_is_not_there_is_tried_again(client: Client, unused_tcp_port: int) -> None:
-    await set_target(client, f"http://127.0.0.1:{unused_tcp_port}/hook")
-    await client.act("deliver", order_id=654321)
-    async with receiver() as target:
-        await set_target(client, target.url)
-        assert (await target.next())["body"]["event"] == "order.delivered"
-
-
-async def test_webhooks_are_kept_again_when_the_target_is_taken_away(client: Client) -> None:
-    async with receiver() as target:
-        await set_target(client, target.url)
-        await client.act("await_availability", order_id=654321)
-        await target.next()
-        await set_target(client, None)
-        await client.act("deliver", order_id=654321)
-        _, answer = await client.ask("GET", "/_sandbox/planomatic/webhooks")
-        assert [json.loads(each["body"])["event"] for each in answer["data"]] == ["order.delivered"]
-        assert target.seen.empty()
 
 
 # -- Running ---------------------------------------------------------------------------------

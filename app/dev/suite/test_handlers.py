@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +14,6 @@ from multidict import CIMultiDict
 
 from app.config.registry import handlers
 from app.contract import (
-    Cancelable,
     Facts,
     Handler,
     Ignored,
@@ -23,24 +21,17 @@ from app.contract import (
     InvalidCancel,
     KeySource,
     MalformedPayload,
-    Order,
-    Phase,
     Source,
     Unrecognized,
     VerificationError,
     VerifyOptions,
 )
-from app.core.erasure import Eraser
 from app.core.event import to_event
-from app.core.order import fold
-from app.core.verdict import judge
 from app.dev.suite.cases import (
     NOW,
     Fixture,
     as_json,
-    chosen,
     config_of,
-    fixtures,
     folder,
     ids,
     observed,
@@ -51,13 +42,11 @@ from app.dev.suite.cases import (
     strings,
     verify,
 )
-from app.kit.clauses import tracing
+from app.dev.suite.parameters import EVENTS, FIXTURES, by_event, by_fixture, by_handler
 from app.kit.sample import sample_of, signed
 from app.kit.signing import OPTIONS, PROOF_IN_HEADERS
 
 OUTCOMES = ("events", "ignored", "unrecognized", "malformed")
-FIXTURES, HANDLERS = list(fixtures()), list(chosen().values())
-EVENTS = [each for each in FIXTURES if "events" in each.data]
 SIGNED = [each for each in FIXTURES if "verify" in each.data]
 
 
@@ -71,9 +60,6 @@ SIGNED_BODY = [each for each in SIGNED if proof(each)["signs_body"]]
 """Fixtures whose proof covers the body; a token proves only the sender."""
 SIGNED_TIME = [each for each in SIGNED if proof(each)["tolerance_s"] is not None]
 """Fixtures whose proof covers the time; otherwise replays are dropped by the log."""
-by_handler = pytest.mark.parametrize("handler", HANDLERS, ids=[handler.name for handler in HANDLERS])
-by_fixture = pytest.mark.parametrize("fixture", FIXTURES, ids=ids(FIXTURES))
-by_event = pytest.mark.parametrize("fixture", EVENTS, ids=ids(EVENTS))
 by_signed = pytest.mark.parametrize("fixture", SIGNED, ids=ids(SIGNED))
 by_silent = pytest.mark.parametrize("fixture", SILENT, ids=ids(SILENT))
 by_signed_body = pytest.mark.parametrize("fixture", SIGNED_BODY, ids=ids(SIGNED_BODY))
@@ -319,72 +305,6 @@ def test_a_stale_time_is_not_accepted(fixture: Fixture) -> None:
     for after_s in (tolerance_s + 1, -tolerance_s - 1):
         with pytest.raises(VerificationError):
             prove(fixture, *secrets, after_s=after_s)
-
-
-# -- Verdicts --------------------------------------------------------------------------------
-
-
-@by_handler
-def test_the_verdict_is_total(handler: Handler) -> None:
-    rules = rules_of(handler)
-    statuses = [None, "", "never heard of", *handler.words]
-    for phase, status, version in itertools.product(Phase, statuses, (0, 1)):
-        order = Order("account", "1", phase=phase, provider_status=status, version=version, sources={"phase": "evt_1"})
-        verdict = handler.verdict(order, rules, NOW)
-        assert verdict.reason == verdict.reason.lower().replace(" ", "_").replace("-", "_")
-        assert verdict.explanation.endswith((".", "!"))
-        if phase in (Phase.CANCELED, Phase.COMPLETED):
-            assert verdict.cancelable is Cancelable.NO
-        if verdict.cancelable is Cancelable.NO:
-            assert phase is not Phase.UNKNOWN
-            assert verdict.evidence == ("evt_1",)
-
-
-@by_handler
-def test_every_verdict_says_what_it_tested(handler: Handler) -> None:
-    rules = rules_of(handler)
-    statuses = [None, "", "never heard of", *handler.words]
-    for phase, status in itertools.product(Phase, statuses):
-        order = Order("account", "1", phase=phase, provider_status=status, version=1, sources={"phase": "evt_1"})
-        verdict = handler.verdict(order, rules, NOW)
-        with tracing() as trace:
-            assert handler.verdict(order, rules, NOW) == verdict, "it is the same while it is explained"
-        assert trace.clauses, f"no condition was tested by app.kit.clauses.clause: {phase}, {status}"
-        for tested in trace.clauses.values():
-            assert all(map(_is_field, tested.fields)), tested
-            assert tested.setting is None or tested.setting in type(rules).model_fields, tested
-            with tracing(opposite=tested.rule):
-                handler.verdict(order, rules, NOW)  # it does not take for granted what the clause said
-
-
-def _is_field(name: str) -> bool:
-    return name == "now" or name.partition(".")[0] in Order.__struct_fields__
-
-
-@by_event
-def test_every_event_leads_to_a_verdict_with_evidence(fixture: Fixture) -> None:
-    events = [to_event(each, "account", NOW, Source.WEBHOOK, None) for each in observed(fixture.parse())]
-    order, _ = fold("account", events[0].order, events)
-    verdict = judge(fixture.handler, rules_of(fixture.handler), order, NOW)
-    assert verdict.reason != "rule_failed"
-    assert set(verdict.evidence) <= {each.id for each in events}
-    assert verdict.evidence or verdict.cancelable is Cancelable.UNKNOWN
-
-
-@by_event
-def test_no_verdict_reads_what_is_personal(fixture: Fixture) -> None:
-    """Erasure replaces the values of personal attributes, and changes nothing else."""
-    events = [to_event(each, "account", NOW, Source.WEBHOOK, None) for each in observed(fixture.parse())]
-    eraser = Eraser(1, fixture.handler.personal)
-    erased = [eraser.erase(event) for event in events]
-    order, _ = fold("account", events[0].order, events)
-    without, _ = fold("account", events[0].order, erased)
-    assert replace(without, attributes=order.attributes) == order
-    assert list(without.attributes) == list(order.attributes)
-    for days in (0, 1, 400):
-        now, rules = NOW + timedelta(days=days), rules_of(fixture.handler)
-        assert judge(fixture.handler, rules, without, now) == judge(fixture.handler, rules, order, now)
-    assert [eraser.erase(event) for event in erased] == erased
 
 
 @by_handler
