@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from rescind_client.models.accounts import Resources
-from rescind_client.models.orders import Event, PolicyTest
+from rescind_client.models.explanations import PolicyTest
+from rescind_client.models.orders import Event
 from rescind_client.models.policies import Backtest, Backtests, Fixture, OrderPolicies
 from rescind_client.pages import Page
 from rescind_client.transport import AsyncTransport, Request, given, segment

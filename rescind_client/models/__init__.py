@@ -24,6 +24,15 @@ from rescind_client.models.endpoints import (
     SetupField,
 )
 from rescind_client.models.events import Checkpoint, EventDetails
+from rescind_client.models.explanations import (
+    Clause,
+    ExplainedEvent,
+    Explanation,
+    Operand,
+    PolicyTest,
+    Setting,
+    VerdictSummary,
+)
 from rescind_client.models.keys import Key, Scope
 from rescind_client.models.operation import (
     CancellationCounts,
@@ -51,33 +60,23 @@ from rescind_client.models.orders import (
     Attempt,
     Cancelable,
     Cancellation,
-    Clause,
     Event,
-    ExplainedEvent,
-    Explanation,
     Facets,
     FacetValue,
     Facts,
     JobKind,
-    LaneStatus,
-    Operand,
     Order,
     OrderAppointment,
     Phase,
-    PolicyTest,
-    ProbeResult,
-    RequestedProbes,
-    Setting,
     Source,
     State,
     Tags,
     TimelineEntry,
     Verdict,
-    VerdictSummary,
     WaitingFor,
-    WaitingProbes,
 )
 from rescind_client.models.policies import Backtest, Backtests, Fixture, OrderPolicies
+from rescind_client.models.probes import LaneStatus, ProbeResult, RequestedProbes, WaitingProbes
 from rescind_client.models.receipts import Receipt, ReceiptStatus, Reprocessed, ReprocessFilter, ReprocessPage
 from rescind_client.models.subscriptions import (
     Acknowledged,

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from rescind_client.model import Model
-from rescind_client.models.orders import PolicyTest
+from rescind_client.models.explanations import PolicyTest
 
 
 class Fixture(Model, kw_only=True, omit_defaults=True):

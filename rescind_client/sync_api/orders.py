@@ -6,17 +6,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Literal
 
-from rescind_client.models.orders import (
-    Cancellation,
-    Explanation,
-    Facets,
-    Order,
-    RequestedProbes,
-    Tags,
-    TimelineEntry,
-    Verdict,
-    WaitingProbes,
-)
+from rescind_client.models.explanations import Explanation
+from rescind_client.models.orders import Cancellation, Facets, Order, Tags, TimelineEntry, Verdict
+from rescind_client.models.probes import RequestedProbes, WaitingProbes
 from rescind_client.pages import Page, SearchPage
 from rescind_client.transport import Request, SyncTransport, given, segment
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from secrets import token_bytes
 
 import pytest
+from commits import full_disk
 from contract.store_cases import OPENERS, A, at, commit, event, order, place, receipt, threads_left, write
-from servers import full_disk
 
 from app.contract import Phase
 from app.store import Resource, Store, StoreError

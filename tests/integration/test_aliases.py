@@ -13,8 +13,9 @@ from urllib.parse import quote
 import postgres
 import pytest
 import pytest_asyncio
+from commits import one_commit
 from providers import Provider, Side
-from servers import ACCOUNT, Rescind, account_of, endpoint_of, one_commit
+from servers import ACCOUNT, Rescind, account_of, endpoint_of
 
 from app.contract import Facts
 from app.core.results import RecordProbe

@@ -9,11 +9,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from commits import full_disk
 from integration.test_rebuild import ACCOUNT as PHOTOS
 from integration.test_rebuild import World, check, derived, gather, rebuild, rows, world
 from msgspec.structs import replace
 from providers import until
-from servers import ACCOUNT, Rescind, execute_sql, full_disk, stored_in, unpacked, webhook
+from servers import ACCOUNT, Rescind, execute_sql, stored_in, unpacked, webhook
 
 from app.core.erasure import EraseOrder
 from app.core.event_types import OrderErased

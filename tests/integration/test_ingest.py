@@ -9,19 +9,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from commits import full_disk
 from providers import Provider, until
-from servers import (
-    ACCOUNT,
-    ENDPOINT,
-    TOKEN,
-    Rescind,
-    account_of,
-    endpoint_of,
-    execute_sql,
-    full_disk,
-    stored_in,
-    webhook,
-)
+from servers import ACCOUNT, ENDPOINT, TOKEN, Rescind, account_of, endpoint_of, execute_sql, stored_in, webhook
 
 from app.store import StoreError
 

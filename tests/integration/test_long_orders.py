@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from commits import one_commit
 from providers import Provider
-from servers import ACCOUNT, Rescind, endpoint_of, one_commit, webhook
+from servers import ACCOUNT, Rescind, endpoint_of, webhook
 from unit.core.test_folding import counted
 
 from app.contract import Facts, ParsedEvent, Source

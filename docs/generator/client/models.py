@@ -1,4 +1,4 @@
-"""The classes of requests and responses, a module for each tag that first uses them."""
+"""The classes of requests and responses, a module for each tag that first uses them, and those of `APART`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from generator.client.types import Schema, annotation, references
 from generator.docstrings import meanings_of
 
 _WIDTH = 110
+APART = {"explanations": ("Explanation",), "probes": ("ProbeResult", "RequestedProbes", "WaitingProbes")}
+"""Module → components with what only they refer to, so that a module of all that orders have does not get too long."""
 _MUTABLE = {"[]": "list", "{}": "dict"}
 
 
@@ -22,7 +24,21 @@ def assigned(components: Mapping[str, Schema], used: Mapping[str, Sequence[str]]
         own = [name for name in _closure(components, names) if name not in taken]
         taken.update(own)
         placed[module] = [name for name in own if not _is_page(name)]
+    for module, roots in APART.items():
+        placed[module] = _take(roots, placed, components)
     return placed
+
+
+def _take(roots: Sequence[str], placed: Mapping[str, list[str]], components: Mapping[str, Schema]) -> list[str]:
+    """Take components out of their modules, with all of the same module that nothing else there refers to."""
+    taken: list[str] = []
+    for names in placed.values():
+        moved = set(_closure(components, [name for name in roots if name in names])) & set(names)
+        kept = [name for name in names if name not in moved]
+        moved -= set(_closure(components, kept))
+        taken += [name for name in names if name in moved]
+        names[:] = [name for name in names if name not in moved]
+    return taken
 
 
 def _closure(components: Mapping[str, Schema], names: Sequence[str]) -> list[str]:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from unit.core.support import ACCOUNT, BLIND, ORDER, Book, answered, appointment, at, fact, opened, phase, rebuilt
+from unit.core.book import Book, answered, opened
+from unit.core.support import ACCOUNT, BLIND, ORDER, appointment, at, fact, phase, rebuilt
 
 from app.contract import CancelOutcome, Facts, Order, Phase
 from app.core import aggregate as cases

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from unit.core.support import BLIND, CRASH, PROBED, Book, answered, at, rebuilt, sent
+from unit.core.book import CRASH, Book, answered, sent
+from unit.core.support import BLIND, PROBED, at, rebuilt
 
 from app.contract import CancelOutcome, Phase
 from app.core.aggregate import JobKind

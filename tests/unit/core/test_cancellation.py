@@ -11,25 +11,19 @@ from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from unit.core.book import CRASH, DOUBTFUL, Book, answered, opened, sent, unseen
 from unit.core.support import (
     ACCOUNT,
     BLIND,
     CANCELLATION,
-    CRASH,
-    DOUBTFUL,
     ORDER,
     PROBED,
-    Book,
-    answered,
     appointment,
     at,
     decoded,
     fact,
-    opened,
     phase,
     policy_of,
-    sent,
-    unseen,
 )
 
 from app.contract import CancelOutcome, Facts, Phase, Source

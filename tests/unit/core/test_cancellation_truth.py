@@ -16,7 +16,8 @@ from datetime import datetime, timedelta
 from examples import examples
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from unit.core.support import ACCOUNT, BLIND, IDEMPOTENT, LEASE_S, ORDER, PROBED, T0, Book, phase
+from unit.core.book import Book
+from unit.core.support import ACCOUNT, BLIND, IDEMPOTENT, LEASE_S, ORDER, PROBED, T0, phase
 
 from app.contract import CancelOutcome, CancelResult, Facts, Handler, Phase
 from app.core.aggregate import JobKind, job_for

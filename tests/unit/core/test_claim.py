@@ -6,6 +6,7 @@ from dataclasses import replace as altered
 from datetime import datetime, timedelta
 
 import pytest
+from unit.core.book import Book, answered, opened
 from unit.core.support import (
     ACCOUNT,
     BLIND,
@@ -13,13 +14,10 @@ from unit.core.support import (
     LEASE_S,
     ORDER,
     PROBED,
-    Book,
     SmallRules,
-    answered,
     appointment,
     at,
     fact,
-    opened,
     phase,
     verdict,
 )

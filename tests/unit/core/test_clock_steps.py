@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from random import Random
 
 import pytest
-from unit.core.support import ACCOUNT, ORDER, T0, Book, at, phase
+from unit.core.book import Book
+from unit.core.support import ACCOUNT, ORDER, T0, at, phase
 
 from app.contract import CancelOutcome, CancelResult, Facts, ParsedEvent, Phase, Source
 from app.core.commands import ClaimJob, RecordEvents

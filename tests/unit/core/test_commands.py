@@ -4,22 +4,8 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
-from unit.core.support import (
-    BLIND,
-    CANCELLATION,
-    DOUBTFUL,
-    ORDER,
-    PROBED,
-    Book,
-    answered,
-    appointment,
-    at,
-    fact,
-    opened,
-    phase,
-    sent,
-    unseen,
-)
+from unit.core.book import DOUBTFUL, Book, answered, opened, sent, unseen
+from unit.core.support import BLIND, CANCELLATION, ORDER, PROBED, appointment, at, fact, phase
 
 from app.contract import Cancelable, CancelOutcome, Facts, Handler, Phase, Source
 from app.core.aggregate import JobKind, job_for

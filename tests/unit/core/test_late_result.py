@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
-from unit.core.support import (
-    ACCOUNT,
-    CANCELLATION,
-    IDEMPOTENT,
-    ORDER,
-    at,
-    rebuilt,
-    sent,
-    unseen,
-)
+from unit.core.book import sent, unseen
+from unit.core.support import ACCOUNT, CANCELLATION, IDEMPOTENT, ORDER, at, rebuilt
 
 from app.contract import CancelOutcome, CancelResult, Phase
 from app.core.cancellation import Cause, State, Waiting

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec.structs import replace
-from unit.core.support import ACCOUNT, CANCELLATION, ORDER, Book, at, decoded, opened, phase, rebuilt
+from unit.core.book import Book, opened
+from unit.core.support import ACCOUNT, CANCELLATION, ORDER, at, decoded, phase, rebuilt
 
 from app.contract import Facts, Phase, Source
 from app.core import cancellation

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from unit.core.support import ACCOUNT, LEASE_S, ORDER, Book, answered, at, opened, phase, rebuilt, sent, unseen
+from unit.core.book import Book, answered, opened, sent, unseen
+from unit.core.support import ACCOUNT, LEASE_S, ORDER, at, phase, rebuilt
 
 from app.contract import CancelOutcome, Facts, Phase
 from app.core.aggregate import JobKind, job_for

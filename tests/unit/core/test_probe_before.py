@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from unit.core.support import ACCOUNT, ORDER, Book, opened, phase, rebuilt, sent, unseen
+from unit.core.book import Book, opened, sent, unseen
+from unit.core.support import ACCOUNT, ORDER, phase, rebuilt
 
 from app.contract import CancelOutcome, Facts, Phase, Source
 from app.core.aggregate import JobKind

@@ -3,20 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from unit.core.support import (
-    ACCOUNT,
-    BLIND,
-    CANCELLATION,
-    DOUBTFUL,
-    ORDER,
-    answered,
-    at,
-    due_s,
-    phase,
-    rebuilt,
-    sent,
-    unseen,
-)
+from unit.core.book import DOUBTFUL, answered, due_s, sent, unseen
+from unit.core.support import ACCOUNT, BLIND, CANCELLATION, ORDER, at, phase, rebuilt
 
 from app.contract import CancelOutcome, CancelResult, Facts, Phase, Source
 from app.core.aggregate import JobKind, job_for

@@ -5,19 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from unit.core.support import (
-    BLIND,
-    IDEMPOTENT,
-    PROBED,
-    Book,
-    answered,
-    due_s,
-    opened,
-    phase,
-    rebuilt,
-    sent,
-    unseen,
-)
+from unit.core.book import Book, answered, due_s, opened, sent, unseen
+from unit.core.support import BLIND, IDEMPOTENT, PROBED, phase, rebuilt
 
 from app.contract import CancelOutcome, Handler, Phase
 from app.core.aggregate import PROBE_RETRIES, JobKind, job_for

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from unit.core.support import ACCOUNT, DOUBTFUL, ORDER, Book, answered, at, opened, phase, rebuilt, sent
+from unit.core.book import DOUBTFUL, Book, answered, opened, sent
+from unit.core.support import ACCOUNT, ORDER, at, phase, rebuilt
 
 from app.contract import CancelOutcome, Phase
 from app.core.aggregate import JobKind

@@ -14,6 +14,7 @@ import msgspec
 from examples import examples
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from unit.core.book import Book
 from unit.core.evidence import closing_evidence
 from unit.core.support import (
     ACCOUNT,
@@ -24,7 +25,6 @@ from unit.core.support import (
     ORDER,
     PROBED,
     T0,
-    Book,
     appointment,
     decoded,
     fact,

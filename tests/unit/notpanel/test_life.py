@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from contract.handler_cases import converse
 from unit.core import support
-from unit.core.support import T0, Book
+from unit.core.book import Book
+from unit.core.support import T0
 from unit.notpanel.support import CONFIG, provider, summary
 
 from app.contract import (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from unit.core.support import PROBED, Book, appointment, at, fact, phase
+from unit.core.book import Book
+from unit.core.support import PROBED, appointment, at, fact, phase
 
 from app.contract import Facts, Phase
 from app.core.policy.decide import next_check_at

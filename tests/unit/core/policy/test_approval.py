@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from unit.core.support import PROBED, Book, appointment, at, fact, phase, policy_of
+from unit.core.book import Book
+from unit.core.support import PROBED, appointment, at, fact, phase, policy_of
 
 from app.contract import Facts, Phase
 from app.core.cancellation import Cause, State, Waiting

@@ -6,8 +6,9 @@ from dataclasses import replace as altered
 from typing import Any
 
 import pytest
+from unit.core.book import Book
 from unit.core.policy.books import HOUR, book, until
-from unit.core.support import CANCELLATION, PROBED, T0, Book, at, fact, phase, policy_of
+from unit.core.support import CANCELLATION, PROBED, T0, at, fact, phase, policy_of
 
 from app.contract import Cancelable, Facts, Phase, Verdict
 from app.core.cancellation import Cause, State, Waiting

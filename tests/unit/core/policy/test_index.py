@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from unit.core.support import PROBED, Book, appointment, at, fact, policy_of
+from unit.core.book import Book
+from unit.core.support import PROBED, appointment, at, fact, policy_of
 
 from app.contract import Facts, Phase
 from app.core.aggregate import after_decisions

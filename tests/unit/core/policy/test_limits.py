@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from unit.core.support import PROBED, Book, at, phase, policy_of
+from unit.core.book import Book
+from unit.core.support import PROBED, at, phase, policy_of
 
 from app.contract import Phase
 from app.core.policy.limits import Limits, PolicyUsage, ReachedLimit
