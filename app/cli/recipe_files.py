@@ -221,18 +221,18 @@ def _topics_title(recipe: Recipe) -> str:
 
 
 def _try(recipe: Recipe, file: Path, values: Mapping[str, str], base: str) -> tuple[Trial | None, str | None]:
-    """The trial of the recipe's example, or why there is none."""
+    """The trial of the recipe's example; or why there is none."""
     from app.config.faults import InvalidResourceError
-    from app.dev.recipes.trying import try_example
+    from app.dev.recipes.trying import try_example, try_probed
 
-    fixture = recipe.spec.example.fixture
-    if not recipe.spec.endpoints:
-        return None, "no webhook tells of its orders"
-    if fixture is None:
-        return None, "no webhook tells of an order that can be canceled"
+    fixture, probe = recipe.spec.example.fixture, recipe.spec.example.probe
+    if fixture is None and probe not in [answer.name for answer in recipe.answers if answer.flow == "probe"]:
+        return None, f"its answers.json has no probe {probe!r}, which its example names"
     asks = recipe.spec.asks
     stand_ins = {values[name].strip("${}"): ask.example for name, ask in asks.items() if ask.secret}
     try:
+        if fixture is None:
+            return try_probed(recipe, file, stand_ins), None
         return try_example(recipe, fixture, file, stand_ins, base), None
     except InvalidResourceError as error:
         raise Failure(f"{file} was written, and must be corrected before it can be used: {error}.") from error

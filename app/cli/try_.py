@@ -30,6 +30,7 @@ from app.cli.try_input import (
 from app.cli.try_options import (
     DEFAULT_URL,
     PUBLIC_URL,
+    AccountId,
     AnswerHeaders,
     Answers,
     At,
@@ -53,7 +54,9 @@ from app.cli.try_options import (
 )
 
 if TYPE_CHECKING:
-    from app.config.resolve import Endpoint
+    from app.config.resolve import Account, Endpoint
+    from app.dev.trial.keys import KeyAnswer
+    from app.dev.trial.run import Wanted
     from app.dev.trial.source import TrialSource
     from app.dev.trial.webhooks import Given
 
@@ -85,6 +88,7 @@ def try_source(
     query: Query = None,
     url: SourceUrl = None,
     endpoint: EndpointId = None,
+    account: AccountId = None,
     at: At = None,
     unsigned: Unsigned = False,
     keys: Keys = None,
@@ -108,32 +112,50 @@ def try_source(
         _load(env_file)
     now = at or datetime.now(UTC)
     source = _read(file, now)
-    chosen = _endpoint(source, endpoint)
+    target = _target(source, endpoint, account)
     # A server that does not know its URL answers no challenge that depends on it.
     base = os.environ.get(PUBLIC_URL) or (DEFAULT_URL if method.upper() == POST else "")
     options = _Options(
         webhook or [], read_headers(header or []), now, base, method.upper(), read_pairs(query or []), url
     )
-    key_answers = read_key_answers(chosen, keys or [], unsigned=unsigned)
-    given = _webhooks(options, chosen)
-    notes = _notes(chosen, url)
-    if sign:
-        for remark in notes:
-            output.say(f"{remark[0].upper()}{remark[1:]}.")
-        _print_signed(source, chosen, given, options, to, as_json=json)
-        return
+    from app.config.resolve import Account
+    from app.dev.trial.run import Wanted
+
+    given: list[Given] = []
+    key_answers: list[KeyAnswer] = []
+    notes: list[str] = []
+    if isinstance(target, Account):
+        _check_no_webhooks(target, requests=bool(webhook or sign or keys) or method.upper() != POST)
+    else:
+        key_answers = read_key_answers(target, keys or [], unsigned=unsigned)
+        given, notes = _webhooks(options, target), _notes(target, url)
+        if sign:
+            for remark in notes:
+                output.say(f"{remark[0].upper()}{remark[1:]}.")
+            _print_signed(source, target, given, options, to, as_json=json)
+            return
+        if unsigned:
+            from app.dev.trial.signing import proven
+
+            given = [proven(target, one, now) for one in given]
     answers = read_answers(answer or [], status or [], read_headers(answer_header or []))
-    from app.dev.trial.run import Wanted, run
+    wanted = Wanted(now, order, reason, note, answers, flow, keys=key_answers, notes=notes)
+    _try(source, target, given, wanted, as_json=json)
+
+
+def _try(
+    source: TrialSource, target: Endpoint | Account, given: Sequence[Given], wanted: Wanted, *, as_json: bool
+) -> None:
+    from app.config.resolve import Account
+    from app.config.secret_values import secrets_in
+    from app.dev.trial.run import run
     from app.runtime.log import set_up
+    from app.runtime.redaction import Redactor
 
     # The traceback of a handler that fails, on standard error.
-    set_up("console", "error", chosen.redactor)
-    if unsigned:
-        from app.dev.trial.signing import proven
-
-        given = [proven(chosen, one, now) for one in given]
-    trial = run(source, chosen, given, Wanted(now, order, reason, note, answers, flow, key_answers, notes))
-    if json:
+    set_up("console", "error", Redactor(secrets_in(target.config)) if isinstance(target, Account) else target.redactor)
+    trial = run(source, target, given, wanted)
+    if as_json:
         output.print_json(trial)
     else:
         from app.cli.try_view import show_trial
@@ -202,13 +224,25 @@ def _path(file: str) -> Path:
     return shipped() / file / FILE if not path.exists() and file in names() else path
 
 
-def _endpoint(source: TrialSource, id: str | None) -> Endpoint:
+def _target(source: TrialSource, endpoint: str | None, account: str | None) -> Endpoint | Account:
+    """What is tried: an endpoint, or an account without one."""
     from app.dev.trial.source import UnclearEndpointError
 
+    if endpoint is not None and account is not None:
+        raise typer.BadParameter("give --endpoint or --account: an endpoint has its account")
     try:
-        return source.endpoint(id)
+        return source.target(endpoint, account)
     except UnclearEndpointError as error:
-        raise typer.BadParameter(f"{error}: choose one with --endpoint") from error
+        raise typer.BadParameter(str(error)) from error
+
+
+def _check_no_webhooks(account: Account, *, requests: bool) -> None:
+    """Raise a usage error for requests to an account that no endpoint takes webhooks for."""
+    if requests:
+        raise typer.BadParameter(
+            f"no endpoint of the file takes webhooks for the account {account.spec.id}: give only an --order, and with "
+            "--flow probe --answer FILE what its source answers"
+        )
 
 
 def _webhooks(options: _Options, endpoint: Endpoint) -> list[Given]:

@@ -32,6 +32,10 @@ SourceUrl = Annotated[
     typer.Option(metavar="URL", help="What the source calls, if it signs that. Default: the endpoint's URL."),
 ]
 EndpointId = Annotated[str | None, typer.Option(metavar="ID", help="Which endpoint of the file, if it has several.")]
+AccountId = Annotated[
+    str | None,
+    typer.Option(metavar="ID", help="Which account of the file, if it has several; it may have no endpoint."),
+]
 At = Annotated[datetime | None, typer.Option(parser=ahead, metavar="TIME", help="Try as of this time. Default: now.")]
 Unsigned = Annotated[
     bool,

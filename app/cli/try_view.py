@@ -33,9 +33,10 @@ def show_trial(trial: Trial) -> None:
         output.show(output.heading(f"Webhook {output.clean(webhook.name)}"), *_webhook(webhook))
     for order in trial.orders:
         output.show(output.heading(f"Order {output.clean(order.id)}"), *_order(order))
-        for title, flow in (("Cancel", order.cancel), ("Probe", order.probe)):
+        for name, flow in order.flows:
             if flow is not None:
-                output.show(output.heading(f"{title} {output.clean(order.id)}"), *_flow(flow))
+                after = " as the answer shows it" if order.probed_first and name == "cancel" else ""
+                output.show(output.heading(f"{name.capitalize()} {output.clean(order.id)}{after}"), *_flow(flow))
     if trial.failure:
         output.say("")
         output.complain(trial.failure if trial.failure.endswith((".", "?")) else f"{trial.failure}.")

@@ -70,14 +70,18 @@ def test_an_account_has_the_id_and_the_variables_that_are_asked_for(here: Machin
     assert "SHOPIFY_ACCESS_TOKEN" not in written
 
 
-def test_a_source_without_webhooks_is_added_and_not_tried(here: Machine):
+def test_a_source_of_which_no_webhook_tells_an_order_is_tried_by_its_probe(here: Machine):
     added = here.json("recipe", "add", "shipstation", "--yes")
-    assert (added["trial"], added["url"]) == (None, None)
-    assert added["untried"] == "no webhook tells of its orders"
+    assert (added["untried"], added["url"]) == (None, None)
     assert {"signature", "events"} <= set(added["missing"])
+    [order] = added["trial"]["orders"]
+    assert (order["probe"]["result"]["phase"], order["cancel"]["admitted"]) == ("open", "sent")
+    assert order["cancel"]["calls"][-1]["url"] == "https://ssapi.shipstation.com/orders/94113592"
+    assert "example-shipstation" not in json.dumps(added)
     sid = "TWILIO_ACCOUNT_SID=AC11111111111111111111111111111111"
     added = here.json("recipe", "add", "twilio", "--set", sid, "--yes")
-    assert added["untried"] == "no webhook tells of an order that can be canceled"
+    assert added["trial"]["ok"]
+    assert added["trial"]["orders"][0]["cancel"]["calls"][-1]["body"] == "Status=canceled"
     assert "What does not work" in here.run("recipe", "add", "shipstation", "--account", "other", "--yes").out
 
 

@@ -139,6 +139,25 @@ def test_a_webhook_signed_by_a_published_key_verifies_by_the_answer_of_its_url(h
     assert "shop-in verifies by its secrets (shopify)" in refused
 
 
+def test_an_account_without_an_endpoint_is_tried_by_the_answer_to_its_probe(here: Machine):
+    here.write("polled.yaml", (SHOP % "shopify").partition("endpoints:")[0])
+    here.write("order.json", PLACED)
+    about = ("try", "polled.yaml", "--order", "o-1", "--at", NOON)
+    ran = here.run(*about, "--flow", "probe", "--answer", "order.json").out
+    for line in (
+        "phase then    open",
+        "verdict then  yes (open)",
+        "Cancel o-1 as the answer shows it",
+        "would be sent",
+    ):
+        assert line in ran, ran
+    assert KEY not in ran
+    assert "--flow probe --answer FILE tries what a poll shows" in here.run(*about, code=1).out
+    for more in (("--webhook", "body.json"), ("--sign",), ("--method", "GET")):
+        assert "no endpoint of the file takes webhooks for the account shop" in _said(here, *about, *more)
+    assert "give --endpoint or --account" in _said(here, *about, "--endpoint", "a", "--account", "shop")
+
+
 def _said(here: Machine, *command: str) -> str:
     """The usage error, without the frame."""
     return " ".join(here.run(*command, code=2).err.replace("│", " ").split())

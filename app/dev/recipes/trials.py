@@ -114,10 +114,7 @@ class Trial:
     def exchange(self, answer: AnswerSpec) -> Exchange:
         """Run a flow on an answer's responses. Raises `TrialError`, `MalformedPayload`."""
         flow_context = context()
-        responses = [
-            HttpResponse(given.status, _lowered(given.headers), inbound({}, given.body, {}).body)
-            for given in answer.responses
-        ]
+        responses = responses_of(answer)
         calls: list[HttpRequest] = []
         try:
             result, _ = drive(_recorded(self._flow(answer, flow_context), calls), responses)
@@ -183,6 +180,14 @@ class Exchange:
     result: Any
     calls: list[HttpRequest]
     hold_s: float
+
+
+def responses_of(answer: AnswerSpec) -> list[HttpResponse]:
+    """The source's responses to the calls of an answer's flow, in turn."""
+    return [
+        HttpResponse(given.status, _lowered(given.headers), inbound({}, given.body, {}).body)
+        for given in answer.responses
+    ]
 
 
 def _lowered(headers: dict[str, str]) -> dict[str, str]:

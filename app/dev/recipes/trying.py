@@ -11,8 +11,10 @@ from multidict import CIMultiDict
 
 from app.config.resolve import Endpoint
 from app.dev.recipes.folder import Recipe
+from app.dev.recipes.trials import responses_of
 from app.dev.suite.cases import NOW, inbound
 from app.dev.trial import signing
+from app.dev.trial.calls import GivenAnswer
 from app.dev.trial.report import Trial
 from app.dev.trial.run import Wanted, run
 from app.dev.trial.source import read_source
@@ -37,6 +39,19 @@ def try_example(recipe: Recipe, fixture: str, file: Path, secrets: Mapping[str, 
     names = [*recipe.fixtures[fixture].after, fixture]
     webhooks = [_signed(endpoint, _given(recipe, name, endpoint, base), at) for name in names]
     return run(source, endpoint, webhooks, Wanted(at, reason=example.reason or None, note=example.note))
+
+
+def try_probed(recipe: Recipe, file: Path, secrets: Mapping[str, str]) -> Trial:
+    """What the file makes of the answer to a probe of the recipe's example: of an order that no webhook tells of.
+
+    Args as of `try_example`.
+    """
+    example = recipe.spec.example
+    source = read_source(file, secrets, NOW)
+    answer = next(one for one in recipe.answers if one.name == example.probe)
+    given = [GivenAnswer(f"answers.json ({answer.name})", response) for response in responses_of(answer)]
+    wanted = Wanted(NOW, example.order, example.reason or None, example.note, given, flow="probe", answers_tokens=True)
+    return run(source, source.target(None, None), [], wanted)
 
 
 def _signed(endpoint: Endpoint, given: Given, at: datetime) -> Given:

@@ -79,23 +79,31 @@ def try_cancel(
     return flow
 
 
-def try_probe(account: Account, unit: UnitOfWork, answers: Sequence[GivenAnswer], mask: Mask) -> TrialFlow:
-    """The probe of an order."""
-    probe = account.handler.probe
+def try_probe(
+    account: Account,
+    unit: UnitOfWork,
+    answers: Sequence[GivenAnswer],
+    mask: Mask,
+    *,
+    token_stands_in: bool = True,
+) -> tuple[TrialFlow, UnitOfWork | None]:
+    """(the probe of an order, the order as it is after the answer; None: nothing was read out of one)."""
+    probe, after = account.handler.probe, None
     if probe is None:
-        return TrialFlow(ok=True, problem=f"{account.handler.title} cannot be asked how an order stands.")
+        return TrialFlow(ok=True, problem=f"{account.handler.title} cannot be asked how an order stands."), None
     context = Context(unit.now, NONCE)
     asked = probe([unit.aggregate.order], account.config, context)
-    dialogue = converse(asked, context, "probe", answers, mask, _token_answer(account))
+    token = _token_answer(account) if token_stands_in else None
+    dialogue = converse(asked, context, "probe", answers, mask, token)
     flow = TrialFlow(ok=not dialogue.failure, problem=dialogue.failure, calls=dialogue.calls)
     if dialogue.result is not None:
-        flow.result = _probe_outcome(account, unit, dialogue.result, context, mask)
+        flow.result, after = _probe_outcome(account, unit, dialogue.result, context, mask)
         if not dialogue.calls:
             # An account need not have a probe: then the cancel says what follows.
             flow.problem = flow.result.detail
     elif dialogue.used:
         flow.problem = _UNANSWERED
-    return flow
+    return flow, after
 
 
 def _token_answer(account: Account) -> GivenAnswer:
@@ -186,11 +194,10 @@ def _cancel_outcome(
 
 def _probe_outcome(
     account: Account, unit: UnitOfWork, result: Facts | ProbeUnavailable, context: Context, mask: Mask
-) -> TrialOutcome:
+) -> tuple[TrialOutcome, UnitOfWork | None]:
     if isinstance(result, ProbeUnavailable):
-        return TrialOutcome(
-            outcome=result.outcome, detail=mask.text(str(result)), after_s=result.after_s, hold_s=context.hold_s
-        )
+        detail = mask.text(str(result))
+        return TrialOutcome(outcome=result.outcome, detail=detail, after_s=result.after_s, hold_s=context.hold_s), None
     outcome = TrialOutcome(
         outcome=CancelOutcome.SUCCEEDED,
         detail="The answer was read.",
@@ -201,7 +208,7 @@ def _probe_outcome(
     asked_at = unit.now if unit.latest is None else max(unit.now, unit.latest + TICK)
     RecordProbe(account.spec.id, order, asked_at, ATTEMPT, asked_at, result, version=account.version).decide(unit)
     _judge(outcome, unit)
-    return outcome
+    return outcome, unit
 
 
 def _judge(outcome: TrialOutcome, unit: UnitOfWork) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from app.config.resolve import Endpoint
+from app.config.resolve import Account, Endpoint
 from app.config.secret_values import secrets_in
 from app.runtime.redaction import REDACTED, Redactor
 
@@ -16,10 +16,11 @@ _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*")
 
 
 class Mask:
-    """Replaces what is secret in texts about one endpoint and its account."""
+    """Replaces what is secret in texts about one endpoint and its account, or an account without one."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._secrets = frozenset([*endpoint.secrets, *secrets_in(endpoint.account.config), STAND_IN_TOKEN])
+    def __init__(self, target: Endpoint | Account) -> None:
+        account, own = (target, ()) if isinstance(target, Account) else (target.account, target.secrets)
+        self._secrets = frozenset([*own, *secrets_in(account.config), STAND_IN_TOKEN])
         self._redactor = Redactor(self._secrets)
 
     def conceal(self, credentials: Iterable[str]) -> None:

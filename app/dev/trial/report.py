@@ -142,6 +142,14 @@ class TrialOrder(Struct, kw_only=True):
     """The verdict as of its `changes_at`."""
     cancel: TrialFlow | None = None
     probe: TrialFlow | None = None
+    probed_first: bool = False
+    """Whether the probe was answered first: the cancel is then that of the order as the answer shows it."""
+
+    @property
+    def flows(self) -> list[tuple[str, TrialFlow | None]]:
+        """Its flows by name, in the order in which they were tried."""
+        flows = [("cancel", self.cancel), ("probe", self.probe)]
+        return flows[::-1] if self.probed_first else flows
 
 
 class Trial(Struct, kw_only=True):
@@ -152,6 +160,7 @@ class Trial(Struct, kw_only=True):
     """The first thing that failed, in a sentence; empty where all worked."""
     source: str
     endpoint: str
+    """Empty: the account has none."""
     account: str
     provider: str
     at: datetime

@@ -35,24 +35,51 @@ class Wanted:
     reason: str | None = None
     note: str | None = None
     answers: Sequence[GivenAnswer] = ()
-    """Responses to the calls of `flow`; with some, nothing else is called."""
+    """Responses to the calls of `flow`; with some, nothing else is called but the cancel after an answered probe."""
     flow: Literal["cancel", "probe", "token"] = "cancel"
     """`token`: of the cancel, but from its call for a token on, which is otherwise answered by a stand-in."""
+    answers_tokens: bool = False
+    """Whether `answers` has the responses to the calls for tokens too, which a stand-in answers otherwise."""
     keys: Sequence[KeyAnswer] = ()
     """What the source answers at the URLs of its public keys."""
     notes: Sequence[str] = ()
     """For the report."""
 
 
-def run(source: TrialSource, endpoint: Endpoint, webhooks: Sequence[Given], wanted: Wanted) -> Trial:
-    """Try webhooks one after another, then each order. Nothing is stored, and nothing is sent."""
-    account = endpoint.account
-    orders, results = TrialOrders(account), list[TrialWebhook]()
-    now = wanted.now
+def run(source: TrialSource, target: Endpoint | Account, webhooks: Sequence[Given], wanted: Wanted) -> Trial:
+    """Try webhooks one after another, then each order. Nothing is stored, and nothing is sent.
+
+    An account stands for itself where it has no endpoint: it gets no webhooks.
+    """
+    endpoint, account = (None, target) if isinstance(target, Account) else (target, target.account)
+    orders = TrialOrders(account)
+    results = [] if endpoint is None else _receive(endpoint, webhooks, wanted, orders)
+    # Times of receipt differ, as they do on a server.
+    now = wanted.now + max(0, len(results) - 1) * 2 * TICK
+    units = orders.units(now)
+    if wanted.order is not None:
+        units = [unit for unit in units if wanted.order in _names(unit)] or [unheard(account, wanted.order, now)]
+    shown = [_order(account, unit, wanted, Mask(target)) for unit in units]
+    failure = _first_failure(results, shown)
+    return Trial(
+        ok=not failure,
+        failure=failure,
+        source=source.name,
+        endpoint=endpoint.spec.id if endpoint is not None else "",
+        account=account.spec.id,
+        provider=account.handler.title,
+        at=wanted.now,
+        webhooks=results,
+        orders=shown,
+        notes=[*account.warnings, *_notes(source), *_notes_on_polling(endpoint, account, wanted), *wanted.notes],
+    )
+
+
+def _receive(endpoint: Endpoint, webhooks: Sequence[Given], wanted: Wanted, orders: TrialOrders) -> list[TrialWebhook]:
+    """What becomes of the webhooks, one after another; their events are recorded in `orders`."""
+    results = list[TrialWebhook]()
     for number, given in enumerate(webhooks):
-        # Times of receipt differ, as they do on a server.
-        now = wanted.now + number * 2 * TICK
-        result, commands = receive(endpoint, given, now, wanted.keys)
+        result, commands = receive(endpoint, given, wanted.now + number * 2 * TICK, wanted.keys)
         repeated, clash = orders.record(commands)
         if clash:
             quarantine(endpoint, result, clash, "not_recorded")
@@ -62,27 +89,21 @@ def run(source: TrialSource, endpoint: Endpoint, webhooks: Sequence[Given], want
         if result.events and all(event.duplicate for event in result.events):
             result.status = "duplicate"
         results.append(result)
-    units = orders.units(now)
-    if wanted.order is not None:
-        units = [unit for unit in units if wanted.order in _names(unit)] or [unheard(account, wanted.order, now)]
-    shown = [_order(endpoint, unit, wanted) for unit in units]
-    failure = _first_failure(results, shown)
-    return Trial(
-        ok=not failure,
-        failure=failure,
-        source=source.name,
-        endpoint=endpoint.spec.id,
-        account=account.spec.id,
-        provider=account.handler.title,
-        at=wanted.now,
-        webhooks=results,
-        orders=shown,
-        notes=[*account.warnings, *_notes(source), *wanted.notes],
-    )
+    return results
 
 
 def _notes(source: TrialSource) -> list[str]:
     return [f"{name} is not set: the recipe's example stands in for it" for name in source.examples]
+
+
+def _notes_on_polling(endpoint: Endpoint | None, account: Account, wanted: Wanted) -> list[str]:
+    """How an account without an endpoint hears of its orders, and how to try that."""
+    if endpoint is not None:
+        return []
+    polled = account.spec.polling
+    how = f"its orders are polled every {polled.every_s:g} s" if polled is not None else "it is not polled either"
+    cure = "" if wanted.flow == "probe" and wanted.answers else "; --flow probe --answer FILE tries what a poll shows"
+    return [f"no endpoint takes webhooks for the account: {how}{cure}"]
 
 
 def _names(unit: UnitOfWork) -> set[str]:
@@ -90,8 +111,19 @@ def _names(unit: UnitOfWork) -> set[str]:
     return {order.id, *order.aliases, *order.shared_aliases}
 
 
-def _order(endpoint: Endpoint, unit: UnitOfWork, wanted: Wanted) -> TrialOrder:
-    account, mask, order = endpoint.account, Mask(endpoint), unit.aggregate.order
+def _order(account: Account, unit: UnitOfWork, wanted: Wanted, mask: Mask) -> TrialOrder:
+    order = unit.aggregate.order
+    cancel: TrialFlow | None
+    probe: TrialFlow | None
+    words = wanted.reason, wanted.note
+    if wanted.flow == "probe" and wanted.answers:
+        stands_in = not wanted.answers_tokens
+        probe, after = try_probe(account, unit, wanted.answers, mask, token_stands_in=stands_in)
+        cancel = None if after is None else try_cancel(account, after, words, (), mask)
+    else:
+        stands_in = wanted.flow != "token" and not wanted.answers_tokens
+        cancel = try_cancel(account, unit, words, wanted.answers, mask, token_stands_in=stands_in)
+        probe = try_probe(account, unit, (), mask)[0] if wanted.flow == "probe" or not wanted.answers else None
     verdict = unit.verdict()
     then = None
     if verdict.changes_at is not None:
@@ -104,16 +136,10 @@ def _order(endpoint: Endpoint, unit: UnitOfWork, wanted: Wanted) -> TrialOrder:
         verdict=Verdict.of(verdict, unit.now),
         closes_at=unit.closes_at(),
         then=then,
-        cancel=_cancel(account, unit, wanted, mask),
-        probe=try_probe(account, unit, wanted.answers, mask) if wanted.flow == "probe" or not wanted.answers else None,
+        cancel=cancel,
+        probe=probe,
+        probed_first=wanted.flow == "probe" and bool(wanted.answers),
     )
-
-
-def _cancel(account: Account, unit: UnitOfWork, wanted: Wanted, mask: Mask) -> TrialFlow | None:
-    if wanted.flow == "probe" and wanted.answers:
-        return None
-    words, stands_in = (wanted.reason, wanted.note), wanted.flow != "token"
-    return try_cancel(account, unit, words, wanted.answers, mask, token_stands_in=stands_in)
 
 
 def _first_failure(webhooks: Sequence[TrialWebhook], orders: Sequence[TrialOrder]) -> str:
@@ -127,7 +153,7 @@ def _first_failure(webhooks: Sequence[TrialWebhook], orders: Sequence[TrialOrder
         if webhook.status == "quarantined":
             return f"{webhook.name}: it goes to quarantine: {webhook.reason}"
     for order in orders:
-        for name, flow in (("cancel", order.cancel), ("probe", order.probe)):
+        for name, flow in order.flows:
             if flow is not None and not flow.ok:
                 return f"order {order.id}: {name}: {flow.problem}"
     return ""

@@ -137,7 +137,8 @@ def test_what_an_answer_means_is_what_the_ledger_makes_of_it(tmp_path: Path) -> 
     assert unheard.result is not None
     assert unheard.result.next is not None
     probed = trial(shop, placed(), flow="probe", answers=[answer(200, {"id": "o-1", "status": "canceled"})])
-    assert probed.orders[0].cancel is None
+    assert probed.orders[0].cancel is not None
+    assert probed.orders[0].cancel.admitted == "rejected"
     assert probed.orders[0].probe is not None
     assert probed.orders[0].probe.result is not None
     assert probed.orders[0].probe.result.phase == "canceled"
