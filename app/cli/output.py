@@ -31,13 +31,16 @@ _NOTHING = "-"
 
 _GOOD, _BAD, _OPEN, _ODD, _FAINT = "green", "red", "cyan", "yellow", "dim"
 _STYLES = {
-    **dict.fromkeys(("yes", "succeeded", "idle", "create", "ok", "send", "true", "acted", "enforce"), _GOOD),
+    **dict.fromkeys(
+        ("yes", "succeeded", "idle", "create", "ok", "send", "true", "acted", "enforce", "complete"), _GOOD
+    ),
     **dict.fromkeys(("no", "rejected", "refused", "failed", "expired", "delete", "fault", "reject", "different"), _BAD),
     **dict.fromkeys(("false", "refrained"), _BAD),
     **dict.fromkeys(("scheduled", "sending", "accepted", "probe"), _OPEN),
     **dict.fromkeys(("waiting", "shadowed", "proposed", "joined", "approve", "shadow"), _OPEN),
     **dict.fromkeys(("unknown", "indeterminate", "paused", "throttled", "breaker_open", "rate_limited"), _ODD),
     **dict.fromkeys(("quarantined", "update", "revoked", "missing", "not in the log", "held", "error", "notice"), _ODD),
+    "partial": _ODD,
     **dict.fromkeys(("duplicate", "ignored", "unchanged", "unmatched", "dormant"), _FAINT),
 }
 
@@ -70,8 +73,8 @@ def clean(text: object) -> str:
 
 
 def word(value: object) -> Text:
-    """A state, an outcome or the like, in its color."""
-    return Text(clean(value), style=_STYLES.get(str(value), ""))
+    """A state, an outcome or the like, in the color of what stands before a colon."""
+    return Text(clean(value), style=_STYLES.get(str(value).partition(":")[0], ""))
 
 
 def heading(text: str) -> Text:

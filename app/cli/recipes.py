@@ -24,14 +24,14 @@ app = typer.Typer(
 COLUMNS = (
     Column("NAME", lambda row: row["name"]),
     Column("SOURCE", lambda row: row["source"]),
-    Column("STATE", lambda row: output.word("fault" if row["error"] else "missing" if row["missing"] else "ok")),
-    Column("MISSING", lambda row: row["error"] or "; ".join(map(": ".join, row["missing"].items())), wraps=True),
+    Column("STATE", lambda row: output.word(row["state"])),
+    Column("WHY", lambda row: row["error"] or "; ".join(map(": ".join, row["missing"].items())), wraps=True),
 )
 
 
 @app.command("list")
 def list_recipes(json: Json = False) -> None:
-    """List the recipes of this release, and what is missing for each source."""
+    """List the recipes of this release: `complete`, or `partial` without the parts that a source does not offer."""
     from app.dev.recipes.shipped import names
 
     output.show_data({"data": [_row(name) for name in names()]}, COLUMNS, as_json=json)
@@ -86,12 +86,14 @@ def _row(name: str) -> Mapping[str, Any]:
     try:
         spec = open_recipe(name).spec
     except RecipeError as error:
-        return {"name": name, "source": "", "works": {}, "missing": {}, "error": error.faults[0]}
+        return {"name": name, "source": "", "state": "fault", "works": {}, "missing": {}, "error": error.faults[0]}
     cells = {cell: getattr(spec.cells, cell) for cell in CELLS}
+    missing = {cell: text.missing for cell, text in cells.items() if isinstance(text, Missing)}
     return {
         "name": name,
         "source": spec.source,
+        "state": f"partial: {', '.join(f'no {cell}' for cell in missing)}" if missing else "complete",
         "works": {cell: text for cell, text in cells.items() if not isinstance(text, Missing)},
-        "missing": {cell: text.missing for cell, text in cells.items() if isinstance(text, Missing)},
+        "missing": missing,
         "error": None,
     }

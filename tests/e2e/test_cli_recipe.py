@@ -30,6 +30,13 @@ def test_recipes_are_listed_with_what_works(here: Machine):
     rows = here.json("recipe", "list")["data"]
     assert [row["name"] for row in rows] == names()
     assert all(row["error"] is None and {*row["works"], *row["missing"]} >= {"cancel", "probe"} for row in rows)
+    states = {row["name"]: row["state"] for row in rows}
+    assert (states["shopify"], states["etsy"]) == ("complete", "partial: no cancel")
+    assert states["shipstation"] == "partial: no signature, no events"
+    assert {row["state"] == "complete" for row in rows if not row["missing"]} == {True}
+    shown = here.run("recipe", "list").out
+    assert "partial: no signature, no events" in shown
+    assert "its webhooks carry no proof" in shown
 
 
 def test_a_file_is_written_that_works_and_holds_no_secret(here: Machine):
