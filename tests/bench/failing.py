@@ -64,7 +64,7 @@ class SimulatedProvider:
         }
 
 
-def stations() -> list[SimulatedProvider]:
+def simulated_providers() -> list[SimulatedProvider]:
     """One for each provider and each number of failing orders."""
     made = []
     for handler in handlers().values():
@@ -79,7 +79,7 @@ def stations() -> list[SimulatedProvider]:
 
 async def measure(folder: Path) -> dict[str, dict[int, list[float]]]:
     """Provider → failing orders → after how many seconds each healthy cancel arrived there, the earliest first."""
-    places = stations()
+    places = simulated_providers()
     async with (
         await start_sandbox(port=0, simulators={each.name: each.simulator for each in places}) as sandbox,
         aiohttp.ClientSession() as session,
@@ -105,26 +105,26 @@ async def measure(folder: Path) -> dict[str, dict[int, list[float]]]:
             await node.stop()
 
 
-async def request_cancel(node: Node, station: SimulatedProvider, orders: Sequence[str]) -> None:
+async def request_cancel(node: Node, provider: SimulatedProvider, orders: Sequence[str]) -> None:
     """Ask for orders to be canceled."""
-    now, given = datetime.now(UTC), station.scenario
+    now, given = datetime.now(UTC), provider.scenario
     commands = []
     for order in orders:
         id = ids.show(ids.CANCELLATION, node.ids.next())
         words = given["reason"], now, now, given.get("note"), "bench", now + timedelta(hours=1)
-        commands.append(RequestCancel(station.name, order, now, Cancellation(id, station.name, order, *words)))
+        commands.append(RequestCancel(provider.name, order, now, Cancellation(id, provider.name, order, *words)))
     if commands:
         await node.ledger.execute_all(commands)
 
 
-async def arrivals(node: Node, session: aiohttp.ClientSession, url: str, station: SimulatedProvider) -> list[float]:
+async def arrivals(node: Node, session: aiohttp.ClientSession, url: str, provider: SimulatedProvider) -> list[float]:
     """After how many seconds each of the healthy cancels arrived; those that did not in time count as never."""
-    good = station.create(HEALTHY)
+    good = provider.create(HEALTHY)
     asked, first = time.time(), dict[str, float]()
-    await request_cancel(node, station, good)
+    await request_cancel(node, provider, good)
     while len(first) < HEALTHY and time.time() < asked + WAIT_S:
         await asyncio.sleep(0.2)
-        async with session.get(f"{url}/_sandbox/{station.name}/calls") as answer:
+        async with session.get(f"{url}/_sandbox/{provider.name}/calls") as answer:
             calls = (await answer.json())["data"]
         for call in calls:
             for order in (call["order"] or "").split(","):

@@ -75,14 +75,14 @@ def new_cancellation(id: str, order: str, account: str = A, **more: Any) -> Canc
 
 def write(
     pk: int,
-    case: OrderAggregate,
+    aggregate: OrderAggregate,
     job: Job | None = None,
     cancelable: str = "yes",
     *,
     had_job: bool = False,
     next_check_at: float | None = None,
 ) -> OrderWrite:
-    return OrderWrite(pk, case, cancelable, None if next_check_at is None else at(next_check_at), job, had_job)
+    return OrderWrite(pk, aggregate, cancelable, None if next_check_at is None else at(next_check_at), job, had_job)
 
 
 def threads_left(before: Collection[Thread]) -> list[Thread]:
@@ -101,8 +101,8 @@ async def commit(store: Store, **changes: Any) -> None:
 
 async def place(store: Store, pk: int, id: str, *events: Event, account: str = A, **more: Any) -> None:
     """An order with its name, and events of it."""
-    case = more.pop("case", None) or order(id, account)
-    writes = [write(pk, case, more.pop("job", None))]
+    aggregate = more.pop("aggregate", None) or order(id, account)
+    writes = [write(pk, aggregate, more.pop("job", None))]
     await commit(store, orders=writes, names=[(account, id, pk)], events=[(pk, each) for each in events], **more)
 
 

@@ -37,7 +37,7 @@ async def store() -> AsyncIterator[PostgresStore]:
 
 
 def over(id: str) -> dict[str, object]:
-    return {"case": order(id, phase=Phase.COMPLETED)}
+    return {"aggregate": order(id, phase=Phase.COMPLETED)}
 
 
 async def faults(store: PostgresStore) -> list[object]:

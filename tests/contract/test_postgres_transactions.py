@@ -162,7 +162,7 @@ async def test_names_in_opposite_order_are_made_without_a_deadlock(pair: Pair) -
         assert refused.startswith(("another node made an order", "an order was made or merged"))  # no deadlock
 
 
-async def test_an_awakening_waits_for_no_commit_and_is_overwritten_by_none(pair: Pair) -> None:
+async def test_a_recheck_waits_for_no_commit_and_is_overwritten_by_none(pair: Pair) -> None:
     await place(pair.one, 1, "o-1")
     async with pair.one.transaction() as transaction:
         await transaction.find([(A, "o-1")], [])

@@ -55,8 +55,8 @@ async def test_an_account_with_cancellations_under_way_is_not_removed(store: Sto
             lambda db: db.run("INSERT INTO @jobs VALUES ($1, 1, 'o-1', 'cancel', 'can_1', 1, 1, NULL, 0, NULL, 0)", A)
         )
     else:
-        case = order("o-1")
-        await commit(store, orders=[write(1, case, job("o-1", cancellation="can_1"))], names=[(A, "o-1", 1)])
+        aggregate = order("o-1")
+        await commit(store, orders=[write(1, aggregate, job("o-1", cancellation="can_1"))], names=[(A, "o-1", 1)])
     with pytest.raises(AccountInUse):
         await store.save_resources([], [("accounts", A)], [])
     assert await store.resources() == [account]

@@ -177,10 +177,10 @@ async def test_facets_count_what_lists_show(store: Store) -> None:
 async def test_orders_are_found_by_the_beginning_of_any_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(1, 9):
         facts = Facts(aliases=(f"request:R-{n}0",), shared_aliases=(f"cart-{n % 2}",))
-        case = replace(order(f"O-{n}", A), order=replace(order(f"O-{n}", A).order, **_names(facts)))
+        aggregate = replace(order(f"O-{n}", A), order=replace(order(f"O-{n}", A).order, **_names(facts)))
         aliases = [(A, f"O-{n}", n), (A, f"request:R-{n}0", n)]
         shared = [(A, f"cart-{n % 2}", n)]
-        writes = [write(n, case)]
+        writes = [write(n, aggregate)]
         rows = [(n, event(f"O-{n}", n, facts=facts))]
         await commit(store, orders=writes, names=aliases, shared_aliases=shared, events=rows)
     expected = {

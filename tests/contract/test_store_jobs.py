@@ -55,13 +55,13 @@ async def test_jobs_come_the_most_urgent_first_then_the_longest_due(store: Store
 
 
 async def test_orders_whose_verdict_time_has_changed_are_overdue_too(store: Store) -> None:
-    case = order("o-1")
-    await commit(store, orders=[write(1, case, next_check_at=5)], names=[(A, "o-1", 1)])
+    aggregate = order("o-1")
+    await commit(store, orders=[write(1, aggregate, next_check_at=5)], names=[(A, "o-1", 1)])
     await place(store, 2, "o-2", job=job("o-2", deadline=at(3)))
     assert await store.next_deadline() == at(3)
     assert await store.overdue(at(4), 9) == [(A, "o-2")]
     assert await store.overdue(at(5), 9) == [(A, "o-2"), (A, "o-1")]
-    await commit(store, orders=[write(1, case, cancelable="no")])
+    await commit(store, orders=[write(1, aggregate, cancelable="no")])
     assert await store.overdue(at(99), 9) == [(A, "o-2")]
     assert [pk for pk, _ in await store.orders(ALL, OrderFilter(account=A, cancelable="no"))] == [1]
 

@@ -22,8 +22,8 @@ from app.store.filters import CancellationFilter, EventFilter
 
 
 def opened(id: str, minutes: float, **more: Any) -> OrderAggregate:
-    case = order(id, **more)
-    return replace(case, order=replace(case.order, opened_at=at(minutes)))
+    aggregate = order(id, **more)
+    return replace(aggregate, order=replace(aggregate.order, opened_at=at(minutes)))
 
 
 async def test_jobs_that_a_held_policy_wants_sent_stay_where_they_are(store: Store) -> None:
@@ -117,12 +117,12 @@ async def test_orders_that_are_the_same(store: Store) -> None:
     marks = {1: 7, 2: 7, 3: -8, 4: None, 5: 7}
     accounts = {5: "other"}
     for pk, mark in marks.items():
-        case = order(f"o-{pk}", accounts.get(pk, A))
-        await commit(store, orders=[OrderWrite(pk, case, "yes", None, None, had_job=False, fingerprint=mark)])
+        aggregate = order(f"o-{pk}", accounts.get(pk, A))
+        await commit(store, orders=[OrderWrite(pk, aggregate, "yes", None, None, had_job=False, fingerprint=mark)])
     async with store.transaction() as transaction:
         assert await transaction.fingerprints([1, 3, 4, 77]) == {1: 7, 3: -8}
         found = await transaction.orders_with_fingerprints({A: [7, -8, 9]}, 9)
-        told = sorted((mark, pk, case.order.id) for _, mark, pk, case in found)
+        told = sorted((mark, pk, aggregate.order.id) for _, mark, pk, aggregate in found)
         assert told == [(-8, 3, "o-3"), (7, 1, "o-1"), (7, 2, "o-2")]
         assert [pk for _, _, pk, _ in await transaction.orders_with_fingerprints({A: [7]}, 1)] == [2]
         await transaction.commit(Changes())
@@ -203,7 +203,7 @@ async def test_only_open_orders_are_rechecked(store: Store) -> None:
 
 
 async def test_a_time_to_look_stays_until_somebody_has_looked(store: Store) -> None:
-    async def wakes(stored: float | None, written: float | None, *, evaluated: bool) -> bool:
+    async def rechecked(stored: float | None, written: float | None, *, evaluated: bool) -> bool:
         """Is the order overdue at 5?"""
         times = [None if each is None else at(each) for each in (stored, written)]
         await commit(store, orders=[OrderWrite(1, order("o-1"), "yes", times[0], None, had_job=False)])
@@ -211,18 +211,18 @@ async def test_a_time_to_look_stays_until_somebody_has_looked(store: Store) -> N
         await commit(store, orders=[again])
         return bool(await store.overdue(at(5), 9))
 
-    assert await wakes(1, None, evaluated=False)
-    assert await wakes(1, 9, evaluated=False)
-    assert await wakes(9, 1, evaluated=False)
-    assert await wakes(None, 1, evaluated=False)
-    assert not await wakes(1, None, evaluated=True)
-    assert not await wakes(1, 9, evaluated=True)
+    assert await rechecked(1, None, evaluated=False)
+    assert await rechecked(1, 9, evaluated=False)
+    assert await rechecked(9, 1, evaluated=False)
+    assert await rechecked(None, 1, evaluated=False)
+    assert not await rechecked(1, None, evaluated=True)
+    assert not await rechecked(1, 9, evaluated=True)
 
 
 async def test_orders_by_when_they_were_opened(store: Store) -> None:
     await commit(store, orders=[write(pk, opened(f"o-{pk}", pk * 10)) for pk in range(1, 5)])
-    assert [case.order.id for case in await store.orders_opened(A, at(20), at(30), 9)] == ["o-3", "o-2"]
-    assert [case.order.id for case in await store.orders_opened(A, at(0), at(99), 1)] == ["o-4"]
+    assert [aggregate.order.id for aggregate in await store.orders_opened(A, at(20), at(30), 9)] == ["o-3", "o-2"]
+    assert [aggregate.order.id for aggregate in await store.orders_opened(A, at(0), at(99), 1)] == ["o-4"]
     assert await store.orders_opened("other", at(0), at(99), 9) == []
 
 

@@ -42,15 +42,15 @@ async def test_everything_comes_back_as_it_was(store: Store) -> None:
         "can_1", "o-1", state=State.INDETERMINATE, waiting=Waiting.PROBE, due_at=at(2), cause=Cause.NO_RESPONSE
     )
     full = Cancellation(**{**_fields(known), "verdict": verdict, "overridden_evidence": ("evt_2",), "deadline": at(4)})
-    case = order("o-1", live=(full,), pending_probe=PendingProbe(at(1), at(2), 3), head=(at(1), 2, told.id))
+    aggregate = order("o-1", live=(full,), pending_probe=PendingProbe(at(1), at(2), 3), head=(at(1), 2, told.id))
     ended = attempt(
         5, 1, ended_at=at(1), calls=2, outcome="retry", detail="why", exchanges=[{"status": 500, "a": "\u00e9"}]
     )
     pause = Pause("account:acme", "holidays", at(0), "me")
     planned = job("o-1", 2, cancellation="can_1", deadline=at(4))
     changes = {"cancellations": [(1, full)], "attempts": [ended], "pauses": [pause], "receipts": [receipt(9)]}
-    await place(store, 1, "o-1", told, case=case, job=planned, **changes)
-    assert await store.order(A, "o-1") == (1, case)
+    await place(store, 1, "o-1", told, aggregate=aggregate, job=planned, **changes)
+    assert await store.order(A, "o-1") == (1, aggregate)
     assert await store.order_events(1) == [told]
     assert await store.event(told.id) == told
     assert await store.receipt(9) == receipt(9)
@@ -72,8 +72,8 @@ async def test_later_writes_take_the_place_of_earlier_ones(store: Store) -> None
     closed = order("o-1", phase=Phase.CANCELED)
     done = new_cancellation("can_1", "o-1", state=State.SUCCEEDED)
     ended = attempt(5, 1, ended_at=at(1), outcome="succeeded")
-    cases = [write(1, closed, None, "no", had_job=True)]
-    await commit(store, orders=cases, cancellations=[(1, done)], attempts=[ended])
+    aggregates = [write(1, closed, None, "no", had_job=True)]
+    await commit(store, orders=aggregates, cancellations=[(1, done)], attempts=[ended])
     assert await store.order(A, "o-1") == (1, closed)
     assert await store.cancellation("can_1") == done
     assert await store.attempts(1, 9) == [ended]
@@ -288,7 +288,7 @@ async def test_what_flows_keep_durably_is_replaced_and_goes_with_its_account(sto
 # -- Rebuilds and counts ---------------------------------------------------------------------------------------
 
 
-async def test_a_rebuild_overwrites_cases_jobs_and_cancellations(store: Store) -> None:
+async def test_a_rebuild_overwrites_aggregates_jobs_and_cancellations(store: Store) -> None:
     await place(store, 1, "o-1", job=job("o-1"), cancellations=[(1, new_cancellation("can_1", "o-1"))])
     mended = order("o-1", phase=Phase.COMPLETED)
     done = new_cancellation("can_1", "o-1", state=State.REFUSED)

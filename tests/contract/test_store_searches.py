@@ -25,7 +25,7 @@ async def test_a_search_ends_when_its_time_is_over_and_goes_on_from_there(
     await place(store, 1, "o-1", *told)
     await commit(store, receipts=[receipt(n, endpoint=f"in-{n % 7}") for n in range(1, 300)])
     for n in range(2, 200):
-        await place(store, n, f"o-{n}", case=order(f"o-{n}", phase=Phase.OPEN if n % 9 else Phase.CANCELED))
+        await place(store, n, f"o-{n}", aggregate=order(f"o-{n}", phase=Phase.OPEN if n % 9 else Phase.CANCELED))
     asked: list[tuple[Callable[..., Any], Any]] = [
         (store.events, EventFilter(text="no-7-")),
         (store.events, EventFilter(text="NO-7-", types=["t.1"])),

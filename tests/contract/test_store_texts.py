@@ -42,7 +42,7 @@ async def test_any_text_comes_back_as_it_was(store: Store, text: str) -> None:
     given = changes(text)
     planned, (_, wanted), (sent,) = given["job"], given["cancellations"][0], given["attempts"]
     pauses, receipts = given["pauses"], given["receipts"]
-    await place(store, 1, "o-1", told, event("o-1", 2), case=order("o-1"), **given)
+    await place(store, 1, "o-1", told, event("o-1", 2), aggregate=order("o-1"), **given)
     await commit(store, names=[(A, text[:200], 1)])
     assert await store.event(told.id) == told
     assert await store.jobs(A, at(2), 9) == [(1, planned)]

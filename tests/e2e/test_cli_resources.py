@@ -284,7 +284,7 @@ def test_pause_and_resume(there: Machine):
 
 
 @pytest.fixture
-def doubtful(there: Machine) -> Machine:
+def confirming(there: Machine) -> Machine:
     """With a file that has a policy of which nobody has seen what it does."""
     there.run("apply", "-f", "rescind.yaml")
     there.write("policy.yaml", POLICY)
@@ -295,59 +295,59 @@ def saved(there: Machine) -> list[str]:
     return [each["id"] for each in there.json("policies", "list")["data"]]
 
 
-def test_nobody_is_asked_where_there_is_no_terminal(doubtful: Machine):
-    ran = doubtful.run("apply", "-f", "policy.yaml", code=1)
+def test_nobody_is_asked_where_there_is_no_terminal(confirming: Machine):
+    ran = confirming.run("apply", "-f", "policy.yaml", code=1)
     assert ran.out == ""
     assert ran.err.startswith(f"error: {UNCONFIRMED} ")
     assert all(way in ran.err for way in ("`rescind policies backtest`", "shadow", "--yes"))
-    problem = doubtful.json("apply", "-f", "policy.yaml", code=1)
+    problem = confirming.json("apply", "-f", "policy.yaml", code=1)
     assert problem["type"] == "urn:rescind:problem:confirmation-needed"
     assert problem["policies"] == ["unscheduled"]
-    assert saved(doubtful) == []
+    assert saved(confirming) == []
 
 
 @pytest.mark.parametrize("answer", ["n", "", "no"])
-def test_a_person_says_no(doubtful: Machine, answer: str):
-    with Terminal(doubtful, "apply", "-f", "policy.yaml") as terminal:
+def test_a_person_says_no(confirming: Machine, answer: str):
+    with Terminal(confirming, "apply", "-f", "policy.yaml") as terminal:
         terminal.sees(f"{UNCONFIRMED} Save it anyway? [y/N]: ")
         terminal.types(f"{answer}\n")
         assert terminal.ends() == 1
         assert terminal.seen.endswith("error: Nothing was changed.\n")
-    assert saved(doubtful) == []
+    assert saved(confirming) == []
 
 
-def test_a_person_breaks_off(doubtful: Machine):
-    with Terminal(doubtful, "apply", "-f", "policy.yaml") as terminal:
+def test_a_person_breaks_off(confirming: Machine):
+    with Terminal(confirming, "apply", "-f", "policy.yaml") as terminal:
         terminal.sees("[y/N]: ")
         terminal.types("\x04")
         assert terminal.ends() == 1
         assert "Traceback" not in terminal.seen
-    assert saved(doubtful) == []
+    assert saved(confirming) == []
 
 
-def test_a_person_says_yes(doubtful: Machine):
-    with Terminal(doubtful, "apply", "-f", "policy.yaml") as terminal:
+def test_a_person_says_yes(confirming: Machine):
+    with Terminal(confirming, "apply", "-f", "policy.yaml") as terminal:
         terminal.sees("[y/N]: ")
         terminal.types("y\n")
         assert terminal.ends() == 0
         assert "+ create     policy unscheduled\n" in terminal.seen
-    assert saved(doubtful) == ["unscheduled"]
+    assert saved(confirming) == ["unscheduled"]
 
 
 @pytest.mark.parametrize("yes", ["--yes", "-y"])
-def test_yes_may_be_said_beforehand(doubtful: Machine, yes: str):
-    assert doubtful.run("apply", "-f", "policy.yaml", yes).out == "+ create     policy unscheduled\n"
+def test_yes_may_be_said_beforehand(confirming: Machine, yes: str):
+    assert confirming.run("apply", "-f", "policy.yaml", yes).out == "+ create     policy unscheduled\n"
 
 
-def test_what_was_in_shadow_mode_needs_no_yes(doubtful: Machine):
-    doubtful.write("shadow.yaml", POLICY.replace("enforce", "shadow"))
-    doubtful.run("apply", "-f", "shadow.yaml")
-    diff = doubtful.run("diff", "-f", "policy.yaml", code=1).out
+def test_what_was_in_shadow_mode_needs_no_yes(confirming: Machine):
+    confirming.write("shadow.yaml", POLICY.replace("enforce", "shadow"))
+    confirming.run("apply", "-f", "shadow.yaml")
+    diff = confirming.run("diff", "-f", "policy.yaml", code=1).out
     assert diff == '~ update     policy unscheduled\n    mode: "shadow" -> "enforce"\n'
-    assert doubtful.run("apply", "-f", "policy.yaml").out == diff
-    doubtful.write("other.yaml", POLICY.replace("== 0", "== 1"))
-    assert doubtful.run("apply", "-f", "other.yaml", code=1).err.startswith(f"error: {UNCONFIRMED}")
-    assert "- delete     policy unscheduled\n" in doubtful.run("apply", "-f", "rescind.yaml", "--prune").out
+    assert confirming.run("apply", "-f", "policy.yaml").out == diff
+    confirming.write("other.yaml", POLICY.replace("== 0", "== 1"))
+    assert confirming.run("apply", "-f", "other.yaml", code=1).err.startswith(f"error: {UNCONFIRMED}")
+    assert "- delete     policy unscheduled\n" in confirming.run("apply", "-f", "rescind.yaml", "--prune").out
 
 
 def test_a_start_with_such_a_policy_fails(there: Machine):

@@ -274,13 +274,13 @@ async def check_order(store: Store, order: str, told: Told) -> None:
     if found is None:
         assert not told.acknowledged[order], f"everything about {order} is lost"
         return
-    pk, case = found
+    pk, aggregate = found
     log = await store.order_events(pk)
     webhooks = {each.id for each in log if each.source == "webhook"}
     assert told.acknowledged[order] <= webhooks <= told.sent[order]
     state, _ = orders.fold(ACCOUNT, order, [each for each in log if is_fact(each)])
-    assert state == case.order
-    assert case.live == ()
+    assert state == aggregate.order
+    assert aggregate.live == ()
 
 
 async def check_sending(store: Store, order: str, told: Told, calls: list[dict[str, Any]]) -> int:

@@ -78,7 +78,7 @@ def crashed(tmp_path: Path) -> Path:
 
 
 async def names(store: Store) -> set[str]:
-    return {case.order.id for _, case in await store.orders(Window(99), OrderFilter(account=A))}
+    return {aggregate.order.id for _, aggregate in await store.orders(Window(99), OrderFilter(account=A))}
 
 
 def modes(directory: Path) -> set[int]:

@@ -351,7 +351,7 @@ async def test_a_hanging_account_holds_up_no_other(rescind: Rescind, provider: P
     await other.close()
 
 
-async def test_an_order_in_doubt_is_probed_without_being_asked(rescind: Rescind, provider: Provider) -> None:
+async def test_an_order_of_uncertain_phase_is_probed_without_a_request(rescind: Rescind, provider: Provider) -> None:
     await placed(rescind, provider, "o-1")
     await provider.fault("status", path=RETRIEVE_PATH, status=500, times=2)
     await rescind.tell("appointment.awaiting_reschedule", "o-1")

@@ -154,7 +154,7 @@ async def test_no_filter_makes_a_list_scan_or_sort(
 ) -> None:
     store = await open_sqlite(tmp_path / "plans.db")
     for n, (phase, cancelable) in enumerate([(Phase.OPEN, "yes"), (Phase.OPEN, "no"), (Phase.COMPLETED, "no")], 1):
-        case = order(f"o-{n}", phase=phase)
+        aggregate = order(f"o-{n}", phase=phase)
         told = Message(
             id=n,
             account=A,
@@ -166,7 +166,7 @@ async def test_no_filter_makes_a_list_scan_or_sort(
             snapshot=None,
             targets=(Target("crm", False),),
         )
-        row = replace(write(n, case, cancelable=cancelable), reason="status_open")
+        row = replace(write(n, aggregate, cancelable=cancelable), reason="status_open")
         await commit(store, orders=[row], messages=[told])
     monkeypatch.setattr("app.store.order_lists.FEW", 3)
     monkeypatch.setattr("app.store.order_lists.NUMBERS_MAX", 1)

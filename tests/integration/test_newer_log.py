@@ -23,7 +23,7 @@ async def test_what_a_newer_release_recorded_is_kept_and_shown(rescind: Rescind,
     store, now = rescind.node.store, datetime.now(UTC)
     found = await store.order(ACCOUNT, "o-1")
     assert found is not None
-    number, case = found
+    number, aggregate = found
     step = {"cancellation": id, "step": 2, "cause": "second_approval_wanted", "changes": {"waiting": "second_approval"}}
     odd = internal_event(ACCOUNT, "o-1", "cancellation.deferred", "", now, Source.CLOCK, step)
     events = [
@@ -54,7 +54,7 @@ async def test_what_a_newer_release_recorded_is_kept_and_shown(rescind: Rescind,
         cancellation.NEWER,
     )
     await rescind.ask("POST", "/v1/resume", {"account": ACCOUNT})
-    assert (await rescind.order("o-1"))["version"] == case.order.version, "none of it is a fact of the order"
+    assert (await rescind.order("o-1"))["version"] == aggregate.order.version, "none of it is a fact of the order"
     revoked = await rescind.ask("POST", f"/v1/cancellations/{id}/revoke")
     assert (revoked.status, revoked.json["state"]) == (200, "revoked")
     assert await provider.calls() == []

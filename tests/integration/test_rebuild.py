@@ -153,9 +153,9 @@ class World:
                 await self.record(self.probed(job.order, name, asked_at))
             else:
                 outcome = CancelOutcome.RETRY if hopeless(job.order) else self.chance.choice(list(CancelOutcome))
-                doubtful = self.chance.random() < 0.5
-                ambiguous = doubtful and not hopeless(job.order)
-                result = CancelResult(outcome, "as it says", may_have_applied=doubtful, ambiguous=ambiguous)
+                may_have_applied = self.chance.random() < 0.5
+                ambiguous = may_have_applied and not hopeless(job.order)
+                result = CancelResult(outcome, "as it says", may_have_applied=may_have_applied, ambiguous=ambiguous)
                 await self.record(RecordResult(ACCOUNT, job.order, self.now, name, str(job.cancellation), result))
 
     def probed(self, order: str, attempt: str, asked_at: datetime) -> RecordProbe:
@@ -302,7 +302,7 @@ async def test_the_log_gives_what_is_stored(tmp_path: Path):
 
 
 async def test_orders_that_turn_out_to_be_one(tmp_path: Path):
-    """What each of two orders had under way (a cancellation, an open doubt) is under way for the one they are."""
+    """What each of two orders had under way (a cancellation, a pending probe) is under way for the one they are."""
 
     def told(event: str, at_s: float, **names: str) -> bytes:
         at = (T0 + timedelta(seconds=at_s)).isoformat()

@@ -256,7 +256,7 @@ class Book:
         return self.moved[CANCELLATION]
 
 
-DOUBTFUL = CancelResult(CancelOutcome.RETRY, "500", may_have_applied=True)
+MAY_HAVE_APPLIED = CancelResult(CancelOutcome.RETRY, "500", may_have_applied=True)
 """It failed, and may have taken effect all the same."""
 
 

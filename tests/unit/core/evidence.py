@@ -14,21 +14,21 @@ RANKS = [None, Phase.OPEN, Phase.UNKNOWN, Phase.IN_PROGRESS, Phase.COMPLETED, Ph
 
 def closing_evidence(facts: list[Event], now: datetime) -> set[str] | None:
     """The events that forbid a cancel at `now`; None where nothing does."""
-    standing, of, starts_at, booked = Phase.UNKNOWN, "", None, ""
+    order_phase, of, starts_at, booked = Phase.UNKNOWN, "", None, ""
     turn: list[Event] = []
     for told in sorted(facts, key=lambda each: (each.occurred_at, RANKS.index(each.facts.phase), each.id)):
         racers = [each for each in turn if told.facts.snapshot and races(each, told)]
         turn = [*(each for each in turn if each not in racers), told, *racers]
     for each in turn:
         said = each.facts.phase
-        stuck = standing is Phase.CANCELED or (standing is Phase.COMPLETED and said is not Phase.CANCELED)
+        stuck = order_phase is Phase.CANCELED or (order_phase is Phase.COMPLETED and said is not Phase.CANCELED)
         if said is not None and (each.facts.snapshot or not stuck):
-            standing, of = said, each.id
+            order_phase, of = said, each.id
         if each.facts.appointments:
             starts_at, booked = each.facts.appointments[0].starts_at, each.id
-    if standing is Phase.UNKNOWN:
+    if order_phase is Phase.UNKNOWN:
         return None
-    if standing is not Phase.OPEN:
+    if order_phase is not Phase.OPEN:
         return {of}
     too_close = starts_at is not None and starts_at - timedelta(seconds=CUTOFF_S) <= now
     return {booked} if too_close else None

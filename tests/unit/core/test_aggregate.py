@@ -5,11 +5,11 @@ from unit.core.book import Book, answered, opened
 from unit.core.support import ACCOUNT, BLIND, ORDER, appointment, at, fact, phase, rebuilt
 
 from app.contract import CancelOutcome, Facts, Order, Phase
-from app.core import aggregate as cases
+from app.core import aggregate as aggregates
 from app.core.aggregate import PROBE_RETRIES, Job, JobKind, OrderAggregate, PendingProbe, is_fact, job_for
 from app.core.cancellation import Cancellation, State, Waiting
 
-# -- Doubt: the standing of an order is uncertain, and no cancellation asks for it ------------
+# -- Pending probes: the phase of an order is uncertain, and no cancellation asks for it ------
 
 
 def refusal_distrusted() -> Book:
@@ -27,16 +27,16 @@ def test_an_uncertain_standing_is_probed_at_once() -> None:
     assert (granted.order, granted.cancellation) == (book.aggregate.order, None)
 
 
-@pytest.mark.parametrize("standing", Phase)
-def test_a_snapshot_ends_the_doubt_even_if_it_is_uncertain_itself(standing: Phase) -> None:
+@pytest.mark.parametrize("order_phase", Phase)
+def test_a_snapshot_ends_a_pending_probe_even_if_it_is_uncertain_itself(order_phase: Phase) -> None:
     book = refusal_distrusted()
-    book.tell(standing, 6)
+    book.tell(order_phase, 6)
 
     assert book.aggregate.pending_probe is None
     assert job_for(book.aggregate) is None
 
 
-def test_a_webhook_that_is_certain_ends_the_doubt_and_one_that_says_nothing_does_not() -> None:
+def test_a_webhook_that_is_certain_ends_a_pending_probe_and_one_that_says_nothing_does_not() -> None:
     book = refusal_distrusted()
     book.hear(fact("note", 6, Facts(provider_status="x")))
     assert book.aggregate.pending_probe == PendingProbe(since=at(5), due_at=at(5))
@@ -44,14 +44,14 @@ def test_a_webhook_that_is_certain_ends_the_doubt_and_one_that_says_nothing_does
     assert book.aggregate.pending_probe is None
 
 
-def test_what_is_heard_of_an_order_without_a_phase_leaves_it_in_doubt() -> None:
+def test_what_is_heard_of_an_order_without_a_phase_keeps_the_probe_pending() -> None:
     book = Book()
     book.hear(fact("note", 6, Facts(appointments=(appointment(9000),))))
 
     assert book.aggregate.pending_probe == PendingProbe(since=at(6), due_at=at(6))
 
 
-def test_an_uncertain_event_that_others_outrank_raises_no_doubt() -> None:
+def test_an_uncertain_event_that_others_outrank_requires_no_probe() -> None:
     book = opened()
     book.hear(phase("progress", 5, Phase.IN_PROGRESS))
     book.hear(phase("odd", 4, Phase.UNKNOWN, heard=6))
@@ -59,7 +59,7 @@ def test_an_uncertain_event_that_others_outrank_raises_no_doubt() -> None:
     assert book.aggregate.pending_probe is None
 
 
-def test_a_snapshot_from_before_the_doubt_does_not_end_it() -> None:
+def test_a_snapshot_from_before_a_pending_probe_does_not_end_it() -> None:
     book = refusal_distrusted()
     book.tell(Phase.OPEN, 6, asked=4)
 
@@ -67,7 +67,7 @@ def test_a_snapshot_from_before_the_doubt_does_not_end_it() -> None:
     assert book.job().kind is JobKind.PROBE
 
 
-def test_probes_of_a_doubt_are_bounded_until_it_arises_anew() -> None:
+def test_pending_probes_are_bounded_until_an_event_requires_another() -> None:
     book = refusal_distrusted()
     for failures in range(PROBE_RETRIES.attempts):
         assert book.aggregate.pending_probe is not None
@@ -80,7 +80,7 @@ def test_probes_of_a_doubt_are_bounded_until_it_arises_anew() -> None:
     assert book.job().due_at == at(9000)
 
 
-def test_a_probe_of_a_doubt_that_was_throttled_does_not_count() -> None:
+def test_a_throttled_probe_does_not_count() -> None:
     book = refusal_distrusted()
     for _ in range(3 * PROBE_RETRIES.attempts):
         book.ask()
@@ -89,7 +89,7 @@ def test_a_probe_of_a_doubt_that_was_throttled_does_not_count() -> None:
     assert book.job().due_at > book.unit.now
 
 
-def test_a_provider_that_cannot_be_asked_is_not_asked_in_doubt_either() -> None:
+def test_a_provider_that_cannot_be_probed_gets_no_pending_probe() -> None:
     book = Book(BLIND)
     book.hear(phase("odd", 5, Phase.UNKNOWN))
 
@@ -122,15 +122,17 @@ def live(id: str, state: State, requested: float, **more: object) -> Cancellatio
     ],
 )
 def test_the_job_follows_from_the_cancellation(state: State, waiting: Waiting, kind: JobKind) -> None:
-    case = OrderAggregate(Order(ACCOUNT, ORDER), live=(live("can-1", state, 1, waiting=waiting, deadline=at(60)),))
+    aggregate = OrderAggregate(Order(ACCOUNT, ORDER), live=(live("can-1", state, 1, waiting=waiting, deadline=at(60)),))
 
     deadline = at(60) if state is State.SCHEDULED else None
     urgent_by = at(60) if state in (State.SCHEDULED, State.INDETERMINATE) else None
     sending = state is State.SENDING
-    assert job_for(case) == Job(ACCOUNT, ORDER, kind, at(50), "can-1", deadline, sending=sending, urgent_by=urgent_by)
+    assert job_for(aggregate) == Job(
+        ACCOUNT, ORDER, kind, at(50), "can-1", deadline, sending=sending, urgent_by=urgent_by
+    )
 
 
-def test_no_cancellation_and_no_doubt_is_no_job() -> None:
+def test_no_cancellation_and_no_pending_probe_is_no_job() -> None:
     assert job_for(OrderAggregate(Order(ACCOUNT, ORDER))) is None
     assert job_for(opened().aggregate) is None
 
@@ -156,8 +158,11 @@ def test_our_dealings_with_an_order_are_no_facts_of_it(type: str) -> None:
 
 
 def test_of_what_we_do_only_steps_and_failed_probes_change_the_case() -> None:
-    case = opened().aggregate
-    assert cases.apply(case, fact("1", 1, Facts(phase=Phase.CANCELED), type="sending.paused")) == (case, None)
+    aggregate = opened().aggregate
+    assert aggregates.apply(aggregate, fact("1", 1, Facts(phase=Phase.CANCELED), type="sending.paused")) == (
+        aggregate,
+        None,
+    )
 
 
 def test_steps_of_a_cancellation_that_is_over_change_nothing() -> None:
@@ -167,7 +172,7 @@ def test_steps_of_a_cancellation_that_is_over_change_nothing() -> None:
     assert book.aggregate.live == ()
 
     for step in steps[1:]:
-        assert cases.apply(book.aggregate, step) == (book.aggregate, None)
+        assert aggregates.apply(book.aggregate, step) == (book.aggregate, None)
 
 
 def test_a_lost_cancel_is_as_urgent_as_it_was() -> None:
@@ -180,7 +185,9 @@ def test_a_lost_cancel_is_as_urgent_as_it_was() -> None:
 
 def test_a_job_names_the_policy_as_long_as_its_cancel_was_not_sent() -> None:
     for state, policy in ((State.SCHEDULED, "p"), (State.INDETERMINATE, None), (State.ACCEPTED, None)):
-        case = OrderAggregate(Order(ACCOUNT, ORDER), live=(live("can-1", state, 1, waiting=Waiting.PROBE, policy="p"),))
-        found = job_for(case)
+        aggregate = OrderAggregate(
+            Order(ACCOUNT, ORDER), live=(live("can-1", state, 1, waiting=Waiting.PROBE, policy="p"),)
+        )
+        found = job_for(aggregate)
         assert found is not None
         assert found.policy == policy

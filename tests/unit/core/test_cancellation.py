@@ -11,7 +11,7 @@ from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from unit.core.book import CRASH, DOUBTFUL, Book, answered, opened, sent, unseen
+from unit.core.book import CRASH, MAY_HAVE_APPLIED, Book, answered, opened, sent, unseen
 from unit.core.support import (
     ACCOUNT,
     BLIND,
@@ -97,12 +97,12 @@ def then(book: Book, *deeds: Callable[[Book], Any]) -> Story:
     return tell
 
 
-def hears(standing: Phase) -> Callable[[Book], Any]:
-    return lambda book: book.hear(phase(f"h{len(book.log)}", 12, standing))
+def hears(order_phase: Phase) -> Callable[[Book], Any]:
+    return lambda book: book.hear(phase(f"h{len(book.log)}", 12, order_phase))
 
 
-def tells(standing: Phase) -> Callable[[Book], Any]:
-    return lambda book: book.tell(standing, 20)
+def tells(order_phase: Phase) -> Callable[[Book], Any]:
+    return lambda book: book.tell(order_phase, 20)
 
 
 def answers(result: Any) -> Callable[[Book], Any]:
@@ -166,8 +166,8 @@ STORIES: dict[Row, Callable[[], Story]] = {
     (S.SCHEDULED, C.NOT_CANCELABLE): lambda: then(unseen(), tells(Phase.IN_PROGRESS)),
     (S.SCHEDULED, C.WINDOW_CLOSED): lambda: then(unseen(), hears(Phase.IN_PROGRESS)),
     (S.SCHEDULED, C.ORDER_CANCELED): lambda: then(unseen(), hears(Phase.CANCELED)),
-    (S.SCHEDULED, C.TOOK_EFFECT): lambda: then(answered(DOUBTFUL), hears(Phase.CANCELED)),
-    (S.SCHEDULED, C.OUTCOME_UNCERTAIN): lambda: then(answered(DOUBTFUL), hears(Phase.COMPLETED)),
+    (S.SCHEDULED, C.TOOK_EFFECT): lambda: then(answered(MAY_HAVE_APPLIED), hears(Phase.CANCELED)),
+    (S.SCHEDULED, C.OUTCOME_UNCERTAIN): lambda: then(answered(MAY_HAVE_APPLIED), hears(Phase.COMPLETED)),
     (S.SCHEDULED, C.REVOKE_REQUESTED): lambda: then(unseen(), Book.revoke),
     (S.SCHEDULED, C.DEADLINE_PASSED): lambda: then(answered(O.THROTTLED, deadline=30), lambda book: book.elapse(30)),
     (S.SCHEDULED, C.ATTEMPTS_USED_UP): lambda: then(unseen(), probes_fail(12)),
@@ -183,7 +183,7 @@ STORIES: dict[Row, Callable[[], Story]] = {
     (S.SENDING, C.DEADLINE_PASSED): lambda: then(sent(deadline=30), lambda book: book.recheck(30)),
     (S.SENDING, C.NO_RESPONSE): lambda: then(answered(O.INDETERMINATE)),
     (S.SENDING, C.INTERRUPTED): lambda: then(sent(), Book.interrupt),
-    (S.SENDING, C.OUTCOME_UNCERTAIN): lambda: then(answered(DOUBTFUL), Book.send, answers(O.REFUSED)),
+    (S.SENDING, C.OUTCOME_UNCERTAIN): lambda: then(answered(MAY_HAVE_APPLIED), Book.send, answers(O.REFUSED)),
     (S.INDETERMINATE, C.ORDER_CANCELED): lambda: then(answered(O.INDETERMINATE), hears(Phase.CANCELED)),
     (S.INDETERMINATE, C.ORDER_CLOSED): lambda: then(answered(O.INDETERMINATE), tells(Phase.COMPLETED)),
     (S.INDETERMINATE, C.STILL_CANCELABLE): lambda: then(answered(O.INDETERMINATE), tells(Phase.OPEN)),

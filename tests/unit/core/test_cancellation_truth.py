@@ -59,7 +59,7 @@ class HonestProvider(RuleBasedStateMachine):
     )
     def begins(self, handler: Handler, seen: bool, deadline_s: float | None) -> None:
         self.handler, self.book, self.now, self.count = handler, Book(handler), T0, 0
-        self.standing, self.canceled_by = Phase.OPEN, ""
+        self.order_phase, self.canceled_by = Phase.OPEN, ""
         self.queued = ""
         """The cancellation that the provider has accepted and not done yet."""
         self.mail: list[Event] = []
@@ -79,10 +79,10 @@ class HonestProvider(RuleBasedStateMachine):
 
     # -- The provider.
 
-    def write(self, standing: Phase) -> None:
+    def write(self, order_phase: Phase) -> None:
         """It stands so from now on, and a webhook tells."""
-        self.standing = standing
-        self.mail.append(phase(self.next("mail"), (self.now - T0).total_seconds(), standing))
+        self.order_phase = order_phase
+        self.mail.append(phase(self.next("mail"), (self.now - T0).total_seconds(), order_phase))
         self.undelivered.add(self.mail[-1].id)
 
     def cancel(self, by: str) -> None:
@@ -90,13 +90,13 @@ class HonestProvider(RuleBasedStateMachine):
         self.write(Phase.CANCELED)
 
     @rule(
-        standing=st.sampled_from([Phase.IN_PROGRESS, Phase.COMPLETED, Phase.CANCELED]),
+        order_phase=st.sampled_from([Phase.IN_PROGRESS, Phase.COMPLETED, Phase.CANCELED]),
         really=st.sampled_from([True, False, False]),
     )
-    def the_order_goes_on(self, standing: Phase, really: bool) -> None:
+    def the_order_goes_on(self, order_phase: Phase, really: bool) -> None:
         after = {Phase.OPEN: 0, Phase.IN_PROGRESS: 1, Phase.COMPLETED: 2, Phase.CANCELED: 2}
-        if really and not self.queued and after[standing] > after[self.standing]:
-            self.cancel("somebody else") if standing is Phase.CANCELED else self.write(standing)
+        if really and not self.queued and after[order_phase] > after[self.order_phase]:
+            self.cancel("somebody else") if order_phase is Phase.CANCELED else self.write(order_phase)
 
     @precondition(lambda self: self.queued)
     @rule(done=st.booleans())
@@ -113,7 +113,7 @@ class HonestProvider(RuleBasedStateMachine):
             return CancelResult(O.RETRY, "503")
         if how in (O.THROTTLED, O.UNAUTHORIZED):
             return CancelResult(CancelOutcome(how), how)
-        if self.standing is not Phase.OPEN or self.queued:
+        if self.order_phase is not Phase.OPEN or self.queued:
             again = self.canceled_by == call.cancellation and self.handler.cancel_is_idempotent
             return CancelResult(O.SUCCEEDED if again else O.REFUSED, "409")
         if how == "queued":
@@ -156,7 +156,7 @@ class HonestProvider(RuleBasedStateMachine):
     def a_probe_goes_on(self, which: int, then: str) -> None:
         probe = self.probes[which % len(self.probes)]
         # What is queued shows, else nobody could know better than to send again.
-        probe.found = probe.found or (Phase.UNKNOWN if self.queued else self.standing)
+        probe.found = probe.found or (Phase.UNKNOWN if self.queued else self.order_phase)
         if then == "later":
             return
         self.probes.remove(probe)
@@ -224,7 +224,7 @@ class HonestProvider(RuleBasedStateMachine):
         for each in self.book.moved.values():
             took_effect = each.id in (self.canceled_by, self.queued)
             assert not (took_effect and each.state in NOT_CANCELED), "its call took effect"
-            assert each.state is not State.SUCCEEDED or self.standing is Phase.CANCELED
+            assert each.state is not State.SUCCEEDED or self.order_phase is Phase.CANCELED
 
     def teardown(self) -> None:
         if not hasattr(self, "book"):
@@ -237,7 +237,7 @@ class HonestProvider(RuleBasedStateMachine):
             self.book.enter(RecordEvents(ACCOUNT, ORDER, self.now, (event,)))
         self.what_is_final_is_true()
         assert not self.book.aggregate.live
-        assert self.book.aggregate.order.phase is self.standing
+        assert self.book.aggregate.order.phase is self.order_phase
 
     def let_it_end(self) -> None:
         """The next thing, as it goes when nothing goes wrong."""

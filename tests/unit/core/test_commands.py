@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
-from unit.core.book import DOUBTFUL, Book, answered, opened, sent, unseen
+from unit.core.book import MAY_HAVE_APPLIED, Book, answered, opened, sent, unseen
 from unit.core.support import BLIND, CANCELLATION, ORDER, PROBED, appointment, at, fact, phase
 
 from app.contract import Cancelable, CancelOutcome, Facts, Handler, Phase, Source
@@ -27,10 +27,10 @@ def test_a_cancelable_order_gets_its_cancel_scheduled_at_once() -> None:
     assert (book.job().kind, book.job().due_at, book.job().cancellation) == (JobKind.CANCEL, at(10), CANCELLATION)
 
 
-@pytest.mark.parametrize("standing", [Phase.IN_PROGRESS, Phase.COMPLETED, Phase.CANCELED])
-def test_a_doomed_cancel_is_rejected_at_once_with_the_evidence(standing: Phase) -> None:
+@pytest.mark.parametrize("order_phase", [Phase.IN_PROGRESS, Phase.COMPLETED, Phase.CANCELED])
+def test_a_doomed_cancel_is_rejected_at_once_with_the_evidence(order_phase: Phase) -> None:
     book = opened()
-    closing = phase("closing", 5, standing)
+    closing = phase("closing", 5, order_phase)
     book.hear(closing)
     answer = book.request_cancel(10)
 
@@ -227,7 +227,7 @@ def test_a_deadline_does_not_touch_what_was_sent() -> None:
 
 
 def test_at_its_deadline_a_call_that_may_have_worked_is_probed_before_it_is_given_up() -> None:
-    book = answered(DOUBTFUL, deadline=30)
+    book = answered(MAY_HAVE_APPLIED, deadline=30)
     book.elapse(30)
     assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.OUTCOME_UNCERTAIN)
 
@@ -266,7 +266,7 @@ def test_and_not_when_it_was_sent(book: Book) -> None:
 
 
 def test_revoking_a_call_that_may_have_worked_is_not_final_before_a_probe() -> None:
-    worked, failed = answered(DOUBTFUL), answered(DOUBTFUL)
+    worked, failed = answered(MAY_HAVE_APPLIED), answered(MAY_HAVE_APPLIED)
     for book in (worked, failed):
         assert book.revoke() == book.cancellation
         assert book.cancellation.state is State.INDETERMINATE

@@ -60,21 +60,21 @@ def logs(draw: st.DrawFn) -> list[Event]:
 @examples(600)
 @given(logs(), st.randoms(use_true_random=False))
 def test_folding_together_gives_what_folding_one_by_one_gives(log: list[Event], chance: random.Random) -> None:
-    case, facts = BLANK, list[Event]()
+    aggregate, facts = BLANK, list[Event]()
     folding, seen = Folding(BLANK), chance.random()
     for event in log:
         if is_fact(event) and folding.history is None and comes_late(folding.aggregate, event):
             folding.history = History(ACCOUNT, ORDER, facts)
-        case = one_by_one(case, event, facts)
+        aggregate = one_by_one(aggregate, event, facts)
         if is_fact(event):
             facts.append(event)
         folding.add(event)
         if chance.random() < seen:
-            assert msgspec.json.encode(folding.aggregate) == msgspec.json.encode(case)
-    assert msgspec.json.encode(folding.aggregate) == msgspec.json.encode(case)
+            assert msgspec.json.encode(folding.aggregate) == msgspec.json.encode(aggregate)
+    assert msgspec.json.encode(folding.aggregate) == msgspec.json.encode(aggregate)
     replayed = replay(log)
     assert replayed is not None
-    assert msgspec.json.encode(replayed.aggregate) == msgspec.json.encode(case)
+    assert msgspec.json.encode(replayed.aggregate) == msgspec.json.encode(aggregate)
 
 
 @examples(300)

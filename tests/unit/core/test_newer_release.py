@@ -108,14 +108,14 @@ def test_decisions_that_are_not_known_are_kept() -> None:
     book = opened()
     said = {"policy": "p", "outcome": "pondered", "condition_hash": "s", "number": 7}
     log = [*book.log, internal_event(ACCOUNT, ORDER, "policy.pondered", "7", at(50), Source.CLOCK, said)]
-    case = rebuilt(log)
-    (standing,) = case.policy_states
-    assert (standing.outcome, standing.number) == ("pondered", 7)
-    assert msgspec.json.decode(msgspec.json.encode(case), type=OrderAggregate) == case
+    aggregate = rebuilt(log)
+    (state,) = aggregate.policy_states
+    assert (state.outcome, state.number) == ("pondered", 7)
+    assert msgspec.json.decode(msgspec.json.encode(aggregate), type=OrderAggregate) == aggregate
     odd = internal_event(
         ACCOUNT, ORDER, "policy.pondered", "8", at(51), Source.CLOCK, {**said, "trigger": ["by", "what"]}
     )
-    assert rebuilt([*log, odd]) == case
+    assert rebuilt([*log, odd]) == aggregate
 
 
 def test_a_source_that_is_not_known_stands_as_it_is() -> None:

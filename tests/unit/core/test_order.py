@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from unit.core.support import ACCOUNT, ORDER, at, fact, one_by_one, phase
 
 from app.contract import Appointment, Facts, Order, ParsedEvent, Phase, Source
-from app.core import aggregate as cases
+from app.core import aggregate as aggregates
 from app.core import order as orders
 from app.core.aggregate import OrderAggregate
 from app.core.event import Event, event_id, to_event
@@ -50,14 +50,14 @@ def event_sets(draw: st.DrawFn, max_size: int = 12) -> list[Event]:
 
 
 def arrived(events: list[Event]) -> OrderAggregate:
-    """The case after `events` came in one by one, as the ledger folds them."""
-    case, log = OrderAggregate(Order(ACCOUNT, ORDER)), list[Event]()
+    """The aggregate after `events` came in one by one, as the ledger folds them."""
+    aggregate, log = OrderAggregate(Order(ACCOUNT, ORDER)), list[Event]()
     for event in events:
         if any(event.id == each.id for each in log):
             continue
-        case = one_by_one(case, event, log)
+        aggregate = one_by_one(aggregate, event, log)
         log.append(event)
-    return case
+    return aggregate
 
 
 @examples(600)
@@ -68,10 +68,10 @@ def test_any_arrival_order_with_any_duplicates_gives_the_same_order(data: st.Dat
     arrival = data.draw(st.permutations([*events, *repeats]))
 
     folded, head = orders.fold(ACCOUNT, ORDER, events)
-    case = arrived(arrival)
+    aggregate = arrived(arrival)
 
-    assert msgspec.json.encode(case.order) == msgspec.json.encode(folded)
-    assert case.head == head
+    assert msgspec.json.encode(aggregate.order) == msgspec.json.encode(folded)
+    assert aggregate.head == head
 
 
 @examples(100)
@@ -244,22 +244,26 @@ def test_evidence_names_the_events_behind_fields_once_each() -> None:
 
 
 def test_an_event_of_the_same_moment_as_the_latest_comes_late() -> None:
-    case = arrived([fact("1", 1, Facts())])
+    aggregate = arrived([fact("1", 1, Facts())])
 
-    assert cases.comes_late(case, fact("2", 1, Facts()))
-    assert cases.comes_late(case, fact("2", 0, Facts()))
-    assert not cases.comes_late(case, fact("2", 1.000001, Facts()))
-    assert cases.comes_late(case, fact("2", 2, Facts(snapshot=True))), "an earlier one may outrun it"
-    assert cases.comes_late(case, fact("2", 1 + SKEW_MAX_S, Facts(snapshot=True))), "as far behind as a clock may be"
-    assert not cases.comes_late(case, fact("2", 1.000001 + SKEW_MAX_S, Facts(snapshot=True))), "too far to outrun it"
-    assert not cases.comes_late(OrderAggregate(Order(ACCOUNT, ORDER)), fact("2", 0, Facts(snapshot=True)))
+    assert aggregates.comes_late(aggregate, fact("2", 1, Facts()))
+    assert aggregates.comes_late(aggregate, fact("2", 0, Facts()))
+    assert not aggregates.comes_late(aggregate, fact("2", 1.000001, Facts()))
+    assert aggregates.comes_late(aggregate, fact("2", 2, Facts(snapshot=True))), "an earlier one may outrun it"
+    assert aggregates.comes_late(aggregate, fact("2", 1 + SKEW_MAX_S, Facts(snapshot=True))), (
+        "as far behind as a clock may be"
+    )
+    assert not aggregates.comes_late(aggregate, fact("2", 1.000001 + SKEW_MAX_S, Facts(snapshot=True))), (
+        "too far to outrun it"
+    )
+    assert not aggregates.comes_late(OrderAggregate(Order(ACCOUNT, ORDER)), fact("2", 0, Facts(snapshot=True)))
 
 
 # -- Snapshots and clocks --------------------------------------------------------------------
 
 
-def snapshot(when: float, standing: Phase) -> Event:
-    return phase("snapshot", when, standing, snapshot=True)
+def snapshot(when: float, order_phase: Phase) -> Event:
+    return phase("snapshot", when, order_phase, snapshot=True)
 
 
 @pytest.mark.parametrize("behind_s", [0.0, 1.0, SKEW_MAX_S])

@@ -41,9 +41,9 @@ def test_an_order_that_ended_meanwhile_is_not_asked_about(over: Phase) -> None:
 
 
 def test_an_order_with_a_job_of_its_own_is_not_asked_about_besides() -> None:
-    doubtful = opened()
-    doubtful.hear(phase("odd", 5, Phase.UNKNOWN))
-    for book in (doubtful, unseen(), sent(), answered(CancelOutcome.ACCEPTED), answered(CancelOutcome.INDETERMINATE)):
+    uncertain = opened()
+    uncertain.hear(phase("odd", 5, Phase.UNKNOWN))
+    for book in (uncertain, unseen(), sent(), answered(CancelOutcome.ACCEPTED), answered(CancelOutcome.INDETERMINATE)):
         assert job_for(book.aggregate) is not None
         assert poll(book) is None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from unit.core.book import DOUBTFUL, answered, due_s, sent, unseen
+from unit.core.book import MAY_HAVE_APPLIED, answered, due_s, sent, unseen
 from unit.core.support import ACCOUNT, BLIND, CANCELLATION, ORDER, at, phase, rebuilt
 
 from app.contract import CancelOutcome, CancelResult, Facts, Phase, Source
@@ -274,8 +274,8 @@ def test_wrong_credentials_pause_the_account_and_count_for_nothing() -> None:
 # -- It failed, and may have worked ----------------------------------------------------------
 
 
-def test_a_refusal_after_a_doubtful_failure_is_not_believed_before_a_probe() -> None:
-    book = answered(DOUBTFUL)
+def test_a_refusal_after_a_failure_that_may_have_applied_is_not_believed_before_a_probe() -> None:
+    book = answered(MAY_HAVE_APPLIED)
     book.send()
     book.answer(Outcome.REFUSED)
     assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.OUTCOME_UNCERTAIN)
@@ -287,7 +287,7 @@ def test_a_refusal_after_a_doubtful_failure_is_not_believed_before_a_probe() -> 
 
 
 def test_and_is_final_when_the_probe_shows_the_order_closed() -> None:
-    book = answered(DOUBTFUL)
+    book = answered(MAY_HAVE_APPLIED)
     book.send()
     book.answer(Outcome.REFUSED)
     book.ask()
@@ -297,8 +297,8 @@ def test_and_is_final_when_the_probe_shows_the_order_closed() -> None:
     assert book.cancellation.evidence == book.aggregate.order.evidence("phase")
 
 
-def test_a_doubtful_failure_makes_the_last_of_all_tries_doubtful() -> None:
-    book = answered(DOUBTFUL)
+def test_a_failure_that_may_have_applied_makes_the_last_of_all_tries_uncertain() -> None:
+    book = answered(MAY_HAVE_APPLIED)
     for _ in range(CANCEL_RETRIES.attempts - 1):
         book.send()
         book.answer(Outcome.RETRY)
@@ -306,8 +306,8 @@ def test_a_doubtful_failure_makes_the_last_of_all_tries_doubtful() -> None:
     assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.OUTCOME_UNCERTAIN)
 
 
-def test_a_window_that_closes_after_a_doubtful_failure_is_no_reason_to_revoke_before_a_probe() -> None:
-    book = answered(DOUBTFUL)
+def test_a_window_that_closes_after_a_failure_that_may_have_applied_is_no_reason_to_revoke_before_a_probe() -> None:
+    book = answered(MAY_HAVE_APPLIED)
     book.hear(phase("closing", 12, Phase.IN_PROGRESS))
 
     assert (book.cancellation.state, book.job().kind) == (State.INDETERMINATE, JobKind.PROBE)

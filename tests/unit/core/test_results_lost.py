@@ -104,7 +104,7 @@ def test_the_refusal_that_follows_a_lost_call_is_looked_into_once(found: Phase, 
         assert book.cancellation.state is state
 
 
-def test_each_lost_call_makes_the_next_refusal_doubtful_anew() -> None:
+def test_each_lost_call_makes_the_next_refusal_distrusted() -> None:
     for book, lose in zip(lost_calls(PROBED), [LOSSES["time-outs"], LOSSES["interruptions"]], strict=True):
         for number in range(2):
             book.ask()
@@ -216,7 +216,7 @@ def test_after_a_lost_call_it_is_asked_for_again_within_limits() -> None:
     assert book.cancellation.state is State.FAILED
 
 
-def test_in_doubt_it_is_not_asked_for_again() -> None:
+def test_with_a_pending_probe_it_is_not_requested_again() -> None:
     book = opened()
     book.hear(phase("odd", 5, Phase.UNKNOWN))
     book.ask()
@@ -261,7 +261,7 @@ def test_a_webhook_settles_what_waits_for_it() -> None:
     assert book.cancellation.state is State.SUCCEEDED
 
 
-def test_a_doubt_that_nobody_can_end_is_given_up() -> None:
+def test_an_uncertain_outcome_that_no_probe_can_settle_is_given_up() -> None:
     book = opened()
     book.hear(phase("odd", 5, Phase.UNKNOWN))
     assert book.job().kind is JobKind.PROBE

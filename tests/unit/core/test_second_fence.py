@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from unit.core.book import DOUBTFUL, Book, answered, opened, sent
+from unit.core.book import MAY_HAVE_APPLIED, Book, answered, opened, sent
 from unit.core.support import ACCOUNT, ORDER, at, phase, rebuilt
 
 from app.contract import CancelOutcome, Phase
@@ -44,7 +44,7 @@ def test_a_deadline_that_passed_meanwhile_ends_it() -> None:
 
 @pytest.mark.parametrize("deadline", [None, 60.0])
 def test_where_an_earlier_call_may_have_worked_that_is_looked_into_first(deadline: float | None) -> None:
-    book = answered(DOUBTFUL, deadline=deadline)
+    book = answered(MAY_HAVE_APPLIED, deadline=deadline)
     book.send()
     if deadline is None:
         book.hear(phase("done", 15, Phase.COMPLETED))

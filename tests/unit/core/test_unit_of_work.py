@@ -108,8 +108,8 @@ class Dealings(RuleBasedStateMachine):
     def now_s(self) -> float:
         return (self.now - T0).total_seconds()
 
-    def event(self, standing: Phase | None, snapshot: bool, starts_s: float | None, ago_s: float) -> Event:
-        facts = Facts(phase=standing, appointments=self.booked(starts_s), snapshot=snapshot)
+    def event(self, order_phase: Phase | None, snapshot: bool, starts_s: float | None, ago_s: float) -> Event:
+        facts = Facts(phase=order_phase, appointments=self.booked(starts_s), snapshot=snapshot)
         return fact(self.next("fact"), self.now_s - ago_s, facts, heard=self.now_s)
 
     def booked(self, starts_s: float | None) -> tuple[Appointment, ...]:
@@ -169,9 +169,9 @@ class Dealings(RuleBasedStateMachine):
     def somebody_meddles(self, data: st.DataObject, what: str) -> None:
         if what == "request_cancel":
             if self.book.aggregate.live:
-                standing = self.book.aggregate.live[0].id
+                live_id = self.book.aggregate.live[0].id
                 answer = self.request_cancel(data.draw(st.booleans()), None)
-                still = self.book.aggregate.cancellation(standing)
+                still = self.book.aggregate.cancellation(live_id)
                 # Time alone may have ended it; then the request is judged like any other.
                 assert isinstance(answer, Requested) if still is None else answer == Conflict(still)
             return
@@ -269,18 +269,23 @@ class Dealings(RuleBasedStateMachine):
     @precondition(lambda self: self.calls)
     @rule(
         outcome=st.sampled_from([*CancelOutcome, CancelOutcome.RETRY]),
-        doubtful=st.booleans(),
+        may_have_applied=st.booleans(),
         after_s=st.sampled_from([None, 0.0, 30.0]),
-        standing=st.none() | phases,
+        order_phase=st.none() | phases,
         chance=st.sampled_from([0.0, 0.9]),
     )
     def the_provider_answers(
-        self, outcome: CancelOutcome, doubtful: bool, after_s: float | None, standing: Phase | None, chance: float
+        self,
+        outcome: CancelOutcome,
+        may_have_applied: bool,
+        after_s: float | None,
+        order_phase: Phase | None,
+        chance: float,
     ) -> None:
         call = self.calls.pop()
-        stated = None if standing is None or outcome is CancelOutcome.SUCCEEDED else Facts(phase=standing)
-        doubtful &= outcome is CancelOutcome.RETRY
-        result = CancelResult(outcome, "so it says", after_s, stated, doubtful)
+        stated = None if order_phase is None or outcome is CancelOutcome.SUCCEEDED else Facts(phase=order_phase)
+        may_have_applied &= outcome is CancelOutcome.RETRY
+        result = CancelResult(outcome, "so it says", after_s, stated, may_have_applied)
         self.enter(RecordResult(ACCOUNT, ORDER, self.now, call.attempt, call.cancellation, result), chance)
         if outcome is CancelOutcome.INDETERMINATE:
             self.lose(call.cancellation)
@@ -291,10 +296,10 @@ class Dealings(RuleBasedStateMachine):
             self.lost_at[id] = self.now
 
     @precondition(lambda self: self.probes)
-    @rule(which=st.integers(0, 9), standing=phases, starts_s=starts_s)
-    def a_probe_tells(self, which: int, standing: Phase, starts_s: float | None) -> None:
+    @rule(which=st.integers(0, 9), order_phase=phases, starts_s=starts_s)
+    def a_probe_tells(self, which: int, order_phase: Phase, starts_s: float | None) -> None:
         asked_at = self.probes.pop(which % len(self.probes))
-        snapshot = Facts(phase=standing, appointments=self.booked(starts_s))
+        snapshot = Facts(phase=order_phase, appointments=self.booked(starts_s))
         self.enter(RecordProbe(ACCOUNT, ORDER, self.now, self.next("prb"), asked_at, snapshot))
         self.lost_at = {id: lost_at for id, lost_at in self.lost_at.items() if lost_at > asked_at}
 

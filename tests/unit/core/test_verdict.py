@@ -48,17 +48,17 @@ def test_a_canceled_order_is_not_cancelable_whatever_the_handler_says(by: Callab
     assert found.evidence == (order.sources["phase"],)
 
 
-@pytest.mark.parametrize("standing", [each for each in Phase if each is not Phase.CANCELED])
-def test_else_the_handler_judges_by_the_rules_of_the_account_and_the_time(standing: Phase) -> None:
+@pytest.mark.parametrize("order_phase", [each for each in Phase if each is not Phase.CANCELED])
+def test_else_the_handler_judges_by_the_rules_of_the_account_and_the_time(order_phase: Phase) -> None:
     rules = SmallRules(cutoff_s=7.0)
-    found = judge(altered(PROBED, verdict=asks), rules, folded(Facts(phase=standing)), at(100))
+    found = judge(altered(PROBED, verdict=asks), rules, folded(Facts(phase=order_phase)), at(100))
 
     assert found == Verdict(Cancelable.YES, "asked", ORDER, ("7.0",), at(100))
 
 
-@pytest.mark.parametrize("standing", [each for each in Phase if each is not Phase.CANCELED])
-def test_a_rule_that_breaks_makes_it_unknown_and_never_no(standing: Phase) -> None:
-    order = folded(Facts(phase=standing, provider_status="x"), Facts(appointments_complete=True))
+@pytest.mark.parametrize("order_phase", [each for each in Phase if each is not Phase.CANCELED])
+def test_a_rule_that_breaks_makes_it_unknown_and_never_no(order_phase: Phase) -> None:
+    order = folded(Facts(phase=order_phase, provider_status="x"), Facts(appointments_complete=True))
     found = judged(order, breaks)
 
     assert (found.cancelable, found.reason) == (Cancelable.UNKNOWN, RULE_FAILED)
@@ -120,9 +120,9 @@ def test_the_window_may_close_before_the_news_is_old() -> None:
     assert stale(order, 31).cancelable is Cancelable.NO, "old news is no reason to believe in it again"
 
 
-@pytest.mark.parametrize("standing", [each for each in Phase if each is not Phase.OPEN])
-def test_what_is_no_or_unknown_does_not_age(standing: Phase) -> None:
-    order = folded(Facts(phase=standing))
+@pytest.mark.parametrize("order_phase", [each for each in Phase if each is not Phase.OPEN])
+def test_what_is_no_or_unknown_does_not_age(order_phase: Phase) -> None:
+    order = folded(Facts(phase=order_phase))
 
     assert stale(order, 10**6) == stale(order, 10**6, None)
 

@@ -143,7 +143,7 @@ def test_an_entity_id_that_is_a_number_is_never_sent_as_an_order_id() -> None:
 def test_nothing_is_sent_in_vain(found: HttpResponse) -> None:
     result, [lookup] = ask(Order("a", ENTITY), found)
     assert lookup.repeatable
-    # What was not sent had no effect: there is nothing to doubt, and nothing to wait for.
+    # What was not sent had no effect: no outcome is uncertain, and nothing is waited for.
     assert result.outcome not in (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED, CancelOutcome.INDETERMINATE)
     assert not result.may_have_applied
 

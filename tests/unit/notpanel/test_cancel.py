@@ -241,7 +241,7 @@ def test_every_status_has_a_meaning() -> None:
                 assert both[0].outcome is RETRY
 
 
-def test_a_rejected_batch_is_tried_again_without_a_doubt() -> None:
+def test_a_rejected_batch_is_tried_again_as_one_that_did_not_apply() -> None:
     results, _ = ask(["1", "2", "3"], response({"error": "Order not found"}, 400))
     assert outcomes(results) == [RETRY] * 3
     assert not any(each.may_have_applied for each in results)

@@ -94,8 +94,8 @@ class Scene:
         """The clock fires whenever an order asked it to, up to and with `until`."""
         assert until >= self.now
         while True:
-            wakes = {order: next_check_at(unit) for order, unit in self.units.items()}
-            at, order = min(((at, order) for order, at in wakes.items() if at is not None), default=(until, ""))
+            checks = {order: next_check_at(unit) for order, unit in self.units.items()}
+            at, order = min(((at, order) for order, at in checks.items() if at is not None), default=(until, ""))
             if not order or at > until:
                 self.now = until
                 return
@@ -103,17 +103,17 @@ class Scene:
 
     def _enter(self, command: Command[Any]) -> None:
         known = self.units.get(command.order)
-        case = known.aggregate if known else OrderAggregate(Order(self.account.id, command.order))
+        aggregate = known.aggregate if known else OrderAggregate(Order(self.account.id, command.order))
         log = self.log.setdefault(command.order, [])
         facts = [each for each in log if is_fact(each)]
         unit = UnitOfWork(
-            case,
+            aggregate,
             self.account,
             command.now,
             history=History(self.account.id, command.order, facts),
             logged={each.id for each in log},
         )
-        before = mark(self.provider, case.order)
+        before = mark(self.provider, aggregate.order)
         self.now, self.units[command.order] = command.now, unit
         command.decide(unit)
         unit.react()
@@ -130,8 +130,8 @@ class Scene:
 
     def _duplicates_of(self, unit: UnitOfWork) -> list[OrderAggregate]:
         found = mark(self.provider, unit.aggregate.order)
-        cases = [each.aggregate for each in self.units.values() if each is not unit]
-        return [each for each in cases if found is not None and mark(self.provider, each.order) == found]
+        aggregates = [each.aggregate for each in self.units.values() if each is not unit]
+        return [each for each in aggregates if found is not None and mark(self.provider, each.order) == found]
 
     # -- What came of it --------------------------------------------------------------------------
 
