@@ -36,7 +36,7 @@ DICTIONARY_USES_MAX = 10_000
 POOR = 0.4
 """A receipt that is compressed to more than this part of its size is not served well by its dictionary."""
 POOR_MIN = 8
-"""So many of them, and the dictionary gets another sample; each time twice as many, as some webhooks never compress."""
+"""How many of them give the dictionary another sample; each time twice as many, as some webhooks never compress."""
 LARGE = 65_536
 """Above so many bytes a receipt is packed and unpacked in a thread."""
 SMALL = 256

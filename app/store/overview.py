@@ -28,7 +28,7 @@ class ClosingWindow(Struct, frozen=True):
     closes_at: datetime
     cancelable: str
     reason: str
-    """Of the verdict, as of the order's last change."""
+    """The reason of the verdict, as of the order's last change."""
 
 
 class Waits(Struct, frozen=True):

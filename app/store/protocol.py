@@ -111,7 +111,7 @@ class Transaction(Protocol):
     pauses_version: int
     """Raised by each commit that pauses or resumes; 0 where nobody else writes."""
     owned: frozenset[str] | None
-    """Of `Locks.claims`, the accounts whose lanes are this node's; None: all."""
+    """The accounts of `Locks.claims` whose lanes are this node's; None: all."""
     limits: bool
     """Whether policies with limits may act."""
 

@@ -29,7 +29,7 @@ Name = tuple[str, str]
 
 KEY_DIGITS = 16
 EVENT_KEYS_MAX = 256
-"""Of an order with more events, a look-up does not give the keys."""
+"""A look-up does not give the keys of the events of an order with more events."""
 
 
 class FoundOrder(Struct, frozen=True, gc=False):
@@ -73,7 +73,7 @@ class Receipt(Struct):
     headers: list[tuple[str, str]]
     body: bytes
     size: int | None = None
-    """Of the body as received, in bytes; lists are without the body."""
+    """The size of the body as received, in bytes; lists are without the body."""
     expunged_at: datetime | None = None
     """When its query, headers and body were expunged."""
     digest: bytes = b""
@@ -288,11 +288,11 @@ class Expunged:
 
     at: datetime
     receipts: tuple[int, ...] = ()
-    """Of these, query, headers and body; a digest of the body stays."""
+    """Receipts whose query, headers and body are expunged; a digest of the body stays."""
     retire: bool = False
     """Look for dictionaries that are made of these receipts."""
     orders: tuple[int, ...] = ()
-    """Of all attempts at these, exchanges and details."""
+    """Orders of whose attempts the exchanges and details are expunged."""
     attempts: tuple[int, ...] = ()
     """The same of these."""
     messages: tuple[int, ...] = ()

@@ -14,9 +14,9 @@ class Slice(NamedTuple):
     """A part of a table, read in the order of its rows."""
 
     ids: tuple[int, ...]
-    """Of the rows that have something to expunge."""
+    """The ids of the rows that have something to expunge."""
     position: int
-    """Of the last row that was read; the next slice begins after it."""
+    """The position of the last row that was read; the next slice begins after it."""
     read: int
     """How many rows were read; 0 at the end."""
 

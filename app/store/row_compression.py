@@ -31,7 +31,7 @@ from app.store.codec import to_json
 SAMPLES = 12
 """Orders that an account's dictionary is made of."""
 SHARED_BY = 3
-"""Of these, so many must have a name: what fewer have may be a key that somebody typed."""
+"""How many of these must have a name: what fewer have may be a key that somebody typed."""
 NAME_MAX = 48
 """Characters of a name."""
 _IS_VALUE = re.compile(r".@|\d{5}").search

@@ -18,7 +18,7 @@ from app.store.where import Where
 from app.store.windows import in_order
 
 PIECE_BYTES = 8 << 20
-"""So many bytes of what is checked are read at once, and one row more."""
+"""How many bytes of what is checked are read at once, and one row more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ class EndpointRefusal(Struct, frozen=True):
     headers: tuple[str, ...]
     """Names of its headers."""
     address: str
-    """Of the client, as far as trusted proxies tell."""
+    """The client's address, as far as trusted proxies tell."""
 
 
 class EndpointRun(Struct, frozen=True):

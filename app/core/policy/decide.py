@@ -117,7 +117,7 @@ def record(unit: UnitOfWork, context: PolicyContext, decided: Sequence[Decided])
         unit.aggregate = after_decisions(unit.aggregate, [state for _, state in decided])
         return
     values = dict[str, ClauseValue]()
-    decisions = [decision_of(policy, state, unit, context, values) for policy, state in decided]
+    decisions = [recorded_decision(policy, state, unit, context, values) for policy, state in decided]
     for start in range(0, len(decisions), DECISIONS_MAX):
         part = decisions[start : start + DECISIONS_MAX]
         type = POLICY_DECIDED if len(part) > 1 else POLICY_PREFIX + part[0].outcome
@@ -125,7 +125,7 @@ def record(unit: UnitOfWork, context: PolicyContext, decided: Sequence[Decided])
         unit.record(type, f"{part[0].policy}\0{part[0].number}", Source.CLOCK, data)
 
 
-def decision_of(
+def recorded_decision(
     policy: Policy,
     state: PolicyState,
     unit: UnitOfWork,

@@ -12,7 +12,7 @@ from msgspec import structs, to_builtins
 from app.core.aggregate import OrderAggregate
 from app.core.event import Event
 from app.core.policy.context import PolicyContext
-from app.core.policy.decide import decide, decision_of
+from app.core.policy.decide import decide, recorded_decision
 from app.core.policy.evaluate import clause_values
 from app.core.policy.index import OVER
 from app.core.policy.model import Mode, Outcome, Policy, PolicyState
@@ -46,7 +46,7 @@ def preview(
     context = PolicyContext(lambda _unit, _within: list(duplicates))
     decided = decide(policy, None, unit, context, events)
     if decided is not None:
-        data: dict[str, Any] = to_builtins(decision_of(policy, decided, unit, context))
+        data: dict[str, Any] = to_builtins(recorded_decision(policy, decided, unit, context))
         return data
     verdict = unit.verdict()
     dormant = bool(aggregate.order.version and not events and policy.on)

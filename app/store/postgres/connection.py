@@ -30,7 +30,7 @@ READERS = 6
 CONNECT_S = 3.0
 """Time limit to connect once."""
 PATIENCE_S = 10.0
-"""So long a query waits for the database to come back, after a restart or a failover, before it fails."""
+"""How long a query waits for the database to come back, after a restart or a failover, before it fails."""
 BACKOFF_MAX_S = 0.5
 FOREVER_S = 365 * 86_400.0
 STATEMENT_S = 20.0
@@ -48,7 +48,7 @@ class Target:
     url: str = field(repr=False)
     schema: str = "rescind"
     replica_url: str = field(default="", repr=False)
-    """Of a standby, for lists and searches; "": the database itself."""
+    """The URL of a standby, for lists and searches; "": the database itself."""
     direct_url: str = field(default="", repr=False)
     """Past a pooler, for LISTEN and migrations; "": `url`, and no LISTEN."""
     writers: int = 4

@@ -18,7 +18,7 @@ from app.store.postgres.errors import ERRORS, fault_of
 from app.store.protocol import StoreUnavailable
 
 PATIENCE_S = 60.0
-"""So long the database may be away before nobody knows."""
+"""How long the database may be away before the result of a commit counts as unknown."""
 # It always writes, so it waits for a synchronous standby, as the commit did: what only this server has, because whoever
 # waited was canceled, a failover would lose.
 _ASK = """INSERT INTO @commits (epoch, number, at, committed)

@@ -29,7 +29,7 @@ def lock_key(schema: str, purpose: str, *of: str) -> int:
 
 
 FINGERPRINT_LOCKS = 4096
-"""So many for all fingerprints: a server has room for a few thousand locks, and a commit may touch a thousand."""
+"""Locks for all fingerprints: a server has room for a few thousand locks, and a commit may touch a thousand."""
 
 
 def fingerprint(schema: str, account: str, value: int) -> int:

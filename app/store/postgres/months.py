@@ -25,7 +25,7 @@ PAGE = 200
 LOOKED_AT = 5000
 """Orders that one query looks at."""
 DETACH_S = 600.0
-"""So long a partition is waited for until all who read it have ended; then it is tried again the next time."""
+"""How long to wait until all readers of a partition have ended; then it is tried again the next time."""
 _LIVE = ", ".join(f"'{state}'" for state in State if state not in FINAL)
 # Nothing is to be done about it any more, and nothing was heard of it for so long.
 _OVER = f"""phase IN ('completed', 'canceled')

@@ -19,7 +19,7 @@ NO_ORDER = "events_of_no_order"
 """The partition of events that are about no order."""
 MONTHS_AHEAD = 3
 LOCK_MS = 100
-"""So long a change of partitions waits for a lock at most; it is tried again later."""
+"""How long a change of partitions waits for a lock at most; it is tried again later."""
 
 
 class Partition(NamedTuple):

@@ -39,7 +39,7 @@ class Part:
     sql: str
     """`{rows}` stands for the given rows, `{0}` for the first further value."""
     types: str
-    """Of the columns: t(ext), i(nteger), b(ytes), o (a boolean)."""
+    """The types of the columns: t(ext), i(nteger), b(ytes), o (a boolean)."""
     more: tuple[str, ...] = ()
     """Types of further values."""
 

@@ -42,7 +42,7 @@ class Checkpoints:
         """Make it for the database at `path`; whoever holds `writing` is the only one that writes."""
         self._db, self._log, self._writing = db, f"{path}-wal", writing
         self._changes = 0
-        """Of the writing connection, at the last checkpoint."""
+        """Changes of the writing connection, as of the last checkpoint."""
         self._pages = 0
         """In the log, then."""
         self._restart_at = RESTART_PAGES

@@ -23,7 +23,7 @@ from app.store.use import Use
 Write = Callable[[Callable[[sqlite3.Connection], None]], Awaitable[None]]
 """Runs work in a transaction of its own."""
 OUT_OF_TURN = timedelta(hours=1)
-"""So much later a receipt may be stored than another one whose id is greater."""
+"""How much later a receipt may be stored than another one whose id is greater."""
 REPACK_READ, REPACKED = 2000, 100
 """Receipts that are looked at, and packed anew, at once."""
 _DICTIONARY = "(SELECT content FROM receipt_dictionaries AS used WHERE used.id = receipts.dictionary)"

@@ -37,7 +37,7 @@ class Step:
     """`copying`, `comparing`, `done`."""
     table: str
     rows: int
-    """Of all tables in this phase."""
+    """Rows of all tables in this phase."""
     total: int
     replaced: int = 0
     """Texts in which NUL was replaced, in this step."""

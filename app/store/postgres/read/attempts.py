@@ -14,7 +14,7 @@ from app.store.postgres.read.owned import OWNED, OwnedQueries
 from app.store.use import Use
 
 _LOOKED_AT = 1000
-"""So many of the latest attempts are searched for cancels: an account may have had millions of probes since."""
+"""How many of the latest attempts are searched for cancels: an account may have had millions of probes since."""
 # UNION, not UNION ALL: an attempt may have ended within the period by both clocks.
 _WITHIN = """SELECT id, $1 - ended_at, CASE WHEN boot = $4 THEN $5 - ended_up END, calls FROM @attempts
     WHERE account = $2 AND ended_at > $1 - $3 AND calls > 0

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from app.contract import Source
+from app.core.aggregate import OrderAggregate
 from app.core.event import Event, split_id
 from app.core.policy.decide import FAILING_DECISIONS, FAILURES_MIN
 from app.core.policy.decisions import decision_of
-from app.core.policy.model import Outcome
 from app.store import codec
 from app.store.decoding import read_events
+from app.store.policy_failures import LATEST_EVENTS, LATEST_ORDERS, PolicyFailures
 from app.store.postgres.columns import EVENT_COLUMNS
 from app.store.postgres.connection import Queries
 from app.store.records import Window
 from app.store.use import Use
 from app.store.windows import beyond, direction, in_order
 
-LATEST_EVENTS, LATEST_ORDERS = 500, 20
-"""How many events are looked through for orders on which a policy did not fail, and how many orders at most."""
 ORDER_PAGE = 250
 """Events of an order that are read at once."""
 BY_ID = """FROM @events AS events JOIN (SELECT account AS account_, order_pk AS pk_ FROM @names WHERE key = $1) AS named
@@ -32,7 +31,7 @@ def of_order(pk: str) -> str:
     return f"account = (SELECT account FROM @orders WHERE pk = {pk}) AND order_pk = {pk}"
 
 
-class EventQueries(Queries):
+class EventQueries(PolicyFailures, Queries):
     """The part of `Reader` about events, and what policies decided."""
 
     async def order_events(self, pk: int) -> list[Event]:
@@ -85,7 +84,7 @@ class EventQueries(Queries):
         rows = in_order(await self._db.fetch(sql, policy, window.limit, *values), window)
         return [(seq, decision_of(event, policy)) for seq, event in await read_events(rows)]
 
-    async def failing_policies(self, policies: Sequence[str]) -> dict[str, Event]:
+    async def _repeatedly_failed(self, policies: Sequence[str]) -> list[str]:
         # One look-up by index per policy, however long the log is.
         sql = """SELECT given.policy FROM unnest($1::text[]) AS given (policy) CROSS JOIN LATERAL (
                      SELECT count(*) AS number, count(*) FILTER (WHERE type = 'policy.failed') AS failed FROM (
@@ -94,25 +93,14 @@ class EventQueries(Queries):
                          ORDER BY position DESC LIMIT $3) AS latest) AS counted
                  WHERE number >= $2 AND number = failed"""
         rows = await self._db.fetch(sql, list(policies), FAILURES_MIN, FAILING_DECISIONS)
-        failed = {policy: await self.decisions(policy, Window(FAILING_DECISIONS)) for (policy,) in rows}
-        return {policy: latest[0][1] for policy, latest in failed.items() if not await self._worked(policy, latest)}
+        return [policy for (policy,) in rows]
 
-    async def _worked(self, policy: str, failed: Sequence[tuple[int, Event]]) -> bool:
-        """Whether a policy was evaluated without failing on an order that was heard of since its first such failure.
-
-        Nothing is stored then if it waits or does not match; but where it was triggered, all its decisions are.
-        """
-        (since, _), latest = failed[-1], failed[0][1]
-        if latest.data.get("trigger") is not None:
-            return False
+    async def _orders_with_webhooks(self, account: str, since: int) -> Iterable[OrderAggregate]:
         newest = "SELECT order_pk, account, source FROM @events WHERE seq > $1 ORDER BY seq DESC LIMIT $2"
         sql = f"""SELECT state FROM (SELECT DISTINCT order_pk FROM ({newest}) AS newest
-                      WHERE account = $3 AND source = $4 AND order_pk > 0 LIMIT $5) AS heard
+                      WHERE account = $3 AND source = $4 AND order_pk > 0 LIMIT $5) AS updated
                   JOIN @orders AS orders ON orders.account = $3 AND pk = order_pk
                   WHERE phase NOT IN ('completed', 'canceled')"""
-        values = (since, LATEST_EVENTS, latest.account, Source.WEBHOOK.value, LATEST_ORDERS)
-        for (state,) in await self._db.fetch(sql, *values, use=Use.LOOKUPS):
-            stored = codec.read_aggregate(state).policy_state(policy)
-            if stored is None or stored.outcome is not Outcome.FAILED:
-                return True
-        return False
+        values = (since, LATEST_EVENTS, account, Source.WEBHOOK.value, LATEST_ORDERS)
+        rows = await self._db.fetch(sql, *values, use=Use.LOOKUPS)
+        return (codec.read_aggregate(state) for (state,) in rows)

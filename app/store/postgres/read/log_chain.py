@@ -11,8 +11,8 @@ from datetime import datetime
 from app.core.event import join_id, order_key, split_id
 from app.core.log_chain import Block
 from app.store import codec
+from app.store.block_search import BlockSearch
 from app.store.log_chain import BLOCK_COLUMNS, ErasureRow, LeafRow, Leaves, LoggedEvent, read_block
-from app.store.log_cursors import LATE
 from app.store.postgres.columns import EVENT_COLUMNS
 from app.store.postgres.read.events import BY_ID
 from app.store.postgres.read.safe_position import SafeQueries
@@ -55,14 +55,8 @@ _ERASED = f"""SELECT erasures.event, erasures.position, erasures.leaf, coalesce(
     ORDER BY erasures.event, erasures.position"""
 
 
-class LogChainQueries(SafeQueries):
+class LogChainQueries(BlockSearch, SafeQueries):
     """The part of `Reader` about the hash chain over the log."""
-
-    async def last_block(self) -> Block | None:
-        return next(iter(await self.blocks(Window(1))), None)
-
-    async def block(self, number: int) -> Block | None:
-        return next(iter(await self.blocks_between(number, number, 1)), None)
 
     async def block_at(self, position: int) -> Block | None:
         sql = f"SELECT {BLOCK_COLUMNS} FROM @log_blocks WHERE last_position >= $1 ORDER BY last_position LIMIT 1"
@@ -73,16 +67,10 @@ class LogChainQueries(SafeQueries):
         sql = f"SELECT {BLOCK_COLUMNS} FROM @log_blocks WHERE root = $1 LIMIT 1"
         return next((read_block(row) for row in await self._db.fetch(sql, root, use=Use.LOG)), None)
 
-    async def first_block_since(self, received: int) -> int:
-        low, high = await self.block_numbers()
-        # Times of receipt grow along the log, but for what waited for its commit.
-        wanted = received - LATE
-        while low < high:
-            middle = (low + high) // 2
-            sql = "SELECT received_until FROM @log_blocks WHERE number >= $1 ORDER BY number LIMIT 1"
-            [(until,)] = await self._db.fetch(sql, middle, use=Use.LOG)
-            low, high = (middle + 1, high) if until < wanted else (low, middle)
-        return low
+    async def _received_until(self, number: int) -> int:
+        sql = "SELECT received_until FROM @log_blocks WHERE number >= $1 ORDER BY number LIMIT 1"
+        [(until,)] = await self._db.fetch(sql, number, use=Use.LOG)
+        return int(until)
 
     async def restored_at(self) -> datetime | None:
         sql = "SELECT began_at FROM @log_generations WHERE number > 1 ORDER BY number DESC LIMIT 1"

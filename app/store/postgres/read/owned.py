@@ -18,5 +18,5 @@ class OwnedQueries(Queries):
 
     @property
     def epoch(self) -> int | None:
-        """Of this node's lease; None without one: then it owns everything."""
+        """The epoch of this node's lease; None without one: then it owns everything."""
         return None if self.lease is None else self.lease.epoch

@@ -22,7 +22,7 @@ from app.store.use import Use
 from app.store.where import Where
 
 RECENT_MAX = 10_000
-"""So many of the newest receipts in quarantine are searched."""
+"""How many of the newest receipts in quarantine are searched."""
 
 
 def _of_order(pk: int) -> tuple[str, Sequence[Any]]:

@@ -106,7 +106,7 @@ class RetentionQueries(SafeQueries):
 
 
 def _naming(words: re.Pattern[str], receipts: Collection[tuple[int, bytes, int | None]]) -> list[int]:
-    """Of these receipts, those whose body has one of the words."""
+    """Return those of the receipts whose body has one of the words."""
     return [id for id, body, dictionary in receipts if words.search(_text(body, dictionary))]
 
 

@@ -16,7 +16,7 @@ from app.store.use import Use
 from app.store.where import Where
 
 _LOOKED_AT = 1000
-"""So many of the latest attempts are searched for cancels: an account may have had millions of probes since."""
+"""How many of the latest attempts are searched for cancels: an account may have had millions of probes since."""
 
 
 class AttemptQueries(AttemptLists, Queries):

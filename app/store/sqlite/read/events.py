@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from app.contract import Source
+from app.core.aggregate import OrderAggregate
 from app.core.event import Event, split_id
 from app.core.policy.decide import FAILING_DECISIONS, FAILURES_MIN
 from app.core.policy.decisions import decision_of
-from app.core.policy.model import Outcome
 from app.store import codec
 from app.store.decoding import read_events
+from app.store.policy_failures import LATEST_EVENTS, LATEST_ORDERS, PolicyFailures
 from app.store.records import Window
 from app.store.sqlite.connection import Queries
 from app.store.sqlite.statements import marks
@@ -19,13 +20,11 @@ from app.store.where import Where
 from app.store.windows import direction, in_order
 
 LOG_PAGE = 2000
-LATEST_EVENTS, LATEST_ORDERS = 500, 20
-"""How many events are looked through for orders on which a policy did not fail, and how many orders at most."""
 ORDER_PAGE = 250
 """Events of an order that are read at once."""
 
 
-class EventQueries(Queries):
+class EventQueries(PolicyFailures, Queries):
     """The part of `Reader` about events, and what policies decided."""
 
     async def order_events(self, pk: int) -> list[Event]:
@@ -86,32 +85,21 @@ class EventQueries(Queries):
         rows = in_order(await self._db.fetch(sql, (*where.values, window.limit)), window)
         return [(seq, decision_of(event, policy)) for seq, event in await read_events(rows)]
 
-    async def failing_policies(self, policies: Sequence[str]) -> dict[str, Event]:
+    async def _repeatedly_failed(self, policies: Sequence[str]) -> list[str]:
         # One look-up by index per policy, however long the log is.
         latest = """SELECT coalesce('policy.' || outcome, (SELECT type FROM events WHERE seq = position)) AS type
                     FROM policy_decisions WHERE policy = policies.value ORDER BY position DESC LIMIT ?"""
         sql = f"""SELECT policies.value FROM json_each(?) AS policies
                   WHERE (SELECT count(*) >= ? AND count(*) = sum(type = 'policy.failed') FROM ({latest}))"""
         rows = await self._db.fetch(sql, (codec.to_json(list(policies)), FAILURES_MIN, FAILING_DECISIONS))
-        failed = {policy: await self.decisions(policy, Window(FAILING_DECISIONS)) for (policy,) in rows}
-        return {policy: latest[0][1] for policy, latest in failed.items() if not await self._worked(policy, latest)}
+        return [policy for (policy,) in rows]
 
-    async def _worked(self, policy: str, failed: Sequence[tuple[int, Event]]) -> bool:
-        """Whether a policy was evaluated without failing on an order that was heard of since its first such failure.
-
-        Nothing is stored then if it waits or does not match; but where it was triggered, all its decisions are.
-        """
-        (since, _), latest = failed[-1], failed[0][1]
-        if latest.data.get("trigger") is not None:
-            return False
+    async def _orders_with_webhooks(self, account: str, since: int) -> Iterable[OrderAggregate]:
         newest = "SELECT order_pk, account, source FROM events WHERE seq > ? ORDER BY seq DESC LIMIT ?"
         sql = f"SELECT DISTINCT order_pk FROM ({newest}) WHERE account = ? AND source = ? AND order_pk > 0 LIMIT ?"
-        values = (since, LATEST_EVENTS, latest.account, Source.WEBHOOK, LATEST_ORDERS)
+        values = (since, LATEST_EVENTS, account, Source.WEBHOOK, LATEST_ORDERS)
         pks = [pk for (pk,) in await self._db.fetch(sql, values, Use.LOOKUPS)]
         sql = f"""SELECT {codec.ORDER_STATE} FROM orders WHERE pk IN ({marks(pks)})
                   AND phase NOT IN ('completed', 'canceled')"""
-        for (state,) in await self._db.fetch(sql, pks, Use.LOOKUPS):
-            stored = codec.read_aggregate(state).policy_state(policy)
-            if stored is None or stored.outcome is not Outcome.FAILED:
-                return True
-        return False
+        rows = await self._db.fetch(sql, pks, Use.LOOKUPS)
+        return (codec.read_aggregate(state) for (state,) in rows)

@@ -15,8 +15,8 @@ from typing import TypeVar
 from app.core.event import join_id, order_key, split_id
 from app.core.log_chain import Block
 from app.store import codec
+from app.store.block_search import BlockSearch
 from app.store.log_chain import BLOCK_COLUMNS, ErasureRow, LeafRow, Leaves, LoggedEvent, read_block
-from app.store.log_cursors import LATE
 from app.store.records import Window
 from app.store.sqlite.connection import Queries
 from app.store.sqlite.statements import marks, parts
@@ -48,14 +48,8 @@ _ERASED = f"""SELECT erasures.event, erasures.position, CAST(erasures.leaf AS BL
 _END = (1 << 63) - 1
 
 
-class LogChainQueries(Queries):
+class LogChainQueries(BlockSearch, Queries):
     """The part of `Reader` about the chain."""
-
-    async def last_block(self) -> Block | None:
-        return next(iter(await self.blocks(Window(1))), None)
-
-    async def block(self, number: int) -> Block | None:
-        return next(iter(await self.blocks_between(number, number, 1)), None)
 
     async def block_at(self, position: int) -> Block | None:
         sql = f"SELECT {BLOCK_COLUMNS} FROM log_blocks WHERE last_position >= ? ORDER BY last_position LIMIT 1"
@@ -66,16 +60,10 @@ class LogChainQueries(Queries):
         sql = f"SELECT {BLOCK_COLUMNS} FROM log_blocks WHERE root = ? LIMIT 1"
         return next((read_block(row) for row in await self._db.fetch(sql, (root,))), None)
 
-    async def first_block_since(self, received: int) -> int:
-        low, high = await self.block_numbers()
-        # Times of receipt grow along the log, but for what waited for its commit.
-        wanted = received - LATE
-        while low < high:
-            middle = (low + high) // 2
-            sql = "SELECT received_until FROM log_blocks WHERE number >= ? ORDER BY number LIMIT 1"
-            [(until,)] = await self._db.fetch(sql, (middle,))
-            low, high = (middle + 1, high) if until < wanted else (low, middle)
-        return low
+    async def _received_until(self, number: int) -> int:
+        sql = "SELECT received_until FROM log_blocks WHERE number >= ? ORDER BY number LIMIT 1"
+        [(until,)] = await self._db.fetch(sql, (number,))
+        return int(until)
 
     async def restored_at(self) -> datetime | None:
         sql = "SELECT began_at FROM log_generations WHERE number > 1 ORDER BY number DESC LIMIT 1"
