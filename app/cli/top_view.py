@@ -23,7 +23,7 @@ _HIGH, _FULL = 0.8, 1.0
 _HEADER_ROWS = 8
 """Rows that are always there: the title, rates, cancellations, the chart of windows, and what stands between parts."""
 _PART_ROWS = 3
-"""Of a part with rows: an empty line, its heading, and the titles of the columns."""
+"""The lines of a part besides its rows: an empty line, its heading, and the titles of the columns."""
 
 
 def picture(overview: Mapping[str, Any], url: str, height: int, fault: str = "") -> RenderableType:

@@ -32,7 +32,7 @@ EVENT_BYTES = 1160.0
 CONTENT_RATIO = 0.08
 """Bytes on disk of a receipt's content ÷ bytes of the request; until the retention period ends."""
 HEADER_BYTES = 200
-"""Of a request, stored besides its body."""
+"""The size of a request's headers, which are stored with its body."""
 INDEX_BYTES = 90.0
 """Bytes of the search index for each event."""
 MESSAGE_BYTES = 2150.0
@@ -185,7 +185,7 @@ class Growth:
     """With search index and write-ahead log."""
     events: int
     events_per_day: float
-    """Of the last days."""
+    """The average of the last days."""
     days: float
     """How many days that is; 0 where there is nothing to tell it from."""
 

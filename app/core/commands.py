@@ -24,7 +24,7 @@ from app.core.unit_of_work import UnitOfWork, forbids_sending
 R = TypeVar("R")
 
 PROBE_FRESH = timedelta(minutes=5)
-"""So long what a probe said counts as the present state of an order that is probed before each cancel."""
+"""How long a probe's result counts as the present state of an order that is probed before each cancel."""
 _PROBED = (Cause.PROBED, Cause.PROBE_INCONCLUSIVE, Cause.STILL_CANCELABLE)
 """The causes of a step to `scheduled` that a probe's result leads to."""
 

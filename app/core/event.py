@@ -42,7 +42,7 @@ class Event(Struct, frozen=True, gc=False):
     source: Source
     facts: Facts = NO_FACTS
     data: dict[str, Any] = {}
-    """Of Rescind's own events: what was decided, and why, by the schema of the type (`app.core.event_types`)."""
+    """What was decided, and why, in Rescind's own events, by the schema of the type (`app.core.event_types`)."""
     receipt: str | None = None
 
 

@@ -45,7 +45,7 @@ class AccountView:
     no_cancel: str | None = None
     """Why the account cancels nothing, if its provider offers no cancel."""
     version: int = 0
-    """Of the account's configuration; another version may have other credentials."""
+    """The version of the account's configuration; another version may have other credentials."""
     _index: list[PolicyIndex] = field(init=False, default_factory=list, compare=False, repr=False)
     """The index of its policies, once somebody asked for it."""
 

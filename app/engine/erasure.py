@@ -38,7 +38,7 @@ class PreparedErasure:
     """What the erasure of one order is, worked out before the commit that writes it: webhooks wait for a commit."""
 
     mark: LogMark
-    """Of the log that it is made of. The commit uses it only if the log still has it."""
+    """The mark of the log that it is made from. The commit uses it only if the log still has this mark."""
     received_at: datetime | None
     """When the last event was received."""
     order: ErasedOrder

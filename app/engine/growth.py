@@ -14,7 +14,7 @@ from app.store.codec import micros
 from app.store.sqlite.index import index_path
 
 DAYS = 7
-"""So many days are looked at."""
+"""How many days are looked at."""
 HOUR = timedelta(hours=1)
 RECEIPTS = 1000
 """The newest receipts tell how large webhooks are."""

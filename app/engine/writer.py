@@ -27,12 +27,12 @@ REQUESTS_MAX = 256
 COMMANDS_MAX = 1024
 """No request joins a commit that has this many commands: all who wait with a large request wait for all of it."""
 WHOLE_TRIES = 3
-"""So often requests are tried together before they are tried in halves."""
+"""How often requests are tried together before they are tried in halves."""
 TRIES = 12
-"""So often a request is tried, the store being contended, before its caller is turned away."""
+"""How often a request is tried while the store is contended, before its caller is turned away."""
 BACKOFF_S, BACKOFF_MAX_S = 0.005, 0.5
 QUEUE_FULL = 32
-"""So many requests wait for a writer before the next one is given any: a commit costs as much as six requests in it."""
+"""How many requests wait for a writer before the next writer gets any: a commit costs as much as six requests in it."""
 SLOW_S = 0.1
 """A commit that takes longer may wait for a lock: what comes now is not to wait for it too."""
 

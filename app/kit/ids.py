@@ -9,7 +9,7 @@ from app.contract import MalformedPayload
 
 ID_CHARS_MAX = 200
 WHOLE_DIGITS_MAX = 18
-"""So many digits every JSON reader and database holds as an integer."""
+"""Every JSON reader and database holds integers of this many digits."""
 
 
 def read_id(body: dict[str, Any], key: str) -> str | None:

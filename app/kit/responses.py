@@ -65,7 +65,7 @@ class ProviderResponse(Struct, frozen=True):
     words: str = ""
     """The provider's own words, fit for the log."""
     status: int = 0
-    """Of HTTP, or in the body where that outranks it."""
+    """The HTTP status, or the one in the body where that outranks it."""
 
     @property
     def said(self) -> str:
@@ -80,9 +80,9 @@ class Row(Struct, frozen=True):
     """For people, with `{provider}`, `{status}`, `{said}` (the status and the provider's words), and what a handler
     gives besides."""
     cancel: CancelOutcome | None = None
-    """Of a cancel that was answered so."""
+    """The outcome of a cancel with this response."""
     probe: CancelOutcome | None = None
-    """Of a probe, whose sense is in `ProbeUnavailable`."""
+    """The outcome of a probe with this response; see `ProbeUnavailable`."""
 
 
 _Kind, _Outcome = ResponseKind, CancelOutcome

@@ -31,7 +31,7 @@ from app.kit.paths.path import find
 from app.kit.responses import ResponseKind, ResponseTable, Row, error_words, json_or_none, told_wait
 
 LIFE_S = 60.0
-"""Of a token whose response does not say; RFC 6749 only recommends that it does."""
+"""The life of a token if its response does not give it; RFC 6749 only recommends that it does."""
 LIFE_MAX_S = 24 * 3600.0
 EARLY_S = 30.0
 """A token is replaced so long before it expires, or from half of its life on if that is shorter."""

@@ -6,7 +6,7 @@ from time import monotonic
 
 
 class Allowance:
-    """So many times a second, counted by whole seconds of the monotonic clock."""
+    """A number of times a second, counted by whole seconds of the monotonic clock."""
 
     def __init__(self, per_s: int) -> None:
         self._per_s = per_s

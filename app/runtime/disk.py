@@ -13,7 +13,7 @@ class Room(NamedTuple):
     free: int
     """What a program that is not root may still write."""
     size: int
-    """Of the file system."""
+    """The size of the file system, in bytes."""
     used: int
     """By the database, its search index and their write-ahead logs."""
 

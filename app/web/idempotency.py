@@ -45,7 +45,7 @@ class KeyedRequest:
     material: bytes
     """What identifies it: the holder of the API key, the Idempotency-Key and the kind of request."""
     digest: bytes
-    """Of the path, where that has variables, and the body. A repetition has the same digest."""
+    """The digest of the path, where that has variables, and of the body. A repetition has the same digest."""
 
     def identity(self, size: int = 16) -> bytes:
         """A digest of what identifies the request, of `size` bytes."""

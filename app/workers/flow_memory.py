@@ -17,7 +17,7 @@ from app.runtime.http_client import CallFailedError, SharedCalls
 from app.store import Store, StoreError
 
 VALUES_MAX = 8
-"""So many are stored for an account; older ones belonged to former configurations."""
+"""How many values are stored for an account; older ones belonged to former configurations."""
 
 log = structlog.get_logger()
 

@@ -25,7 +25,7 @@ _TIP = """<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" m
 
 
 def picture(title: str, width: int, height: int, lines: Iterable[str]) -> str:
-    """A picture of these elements, on a light page: readable in dark surroundings too."""
+    """A picture of these elements, on a light page: readable on dark pages too."""
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" role="img">',

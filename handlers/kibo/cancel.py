@@ -133,7 +133,7 @@ def _looked_up(resource: OrderResource | ProbeUnavailable) -> int | CancelResult
             "Nothing was sent, because the order's orderID is not known and could not be looked up: if you know it, "
             f"cancel the order by it. {resource}"
         )
-        # That the order could not be asked for leaves nothing in doubt.
+        # No cancel was sent: a failed probe leaves no outcome uncertain.
         outcome = CancelOutcome.RETRY if resource.outcome is CancelOutcome.INDETERMINATE else resource.outcome
         return CancelResult(outcome, detail, told_wait(outcome, resource.after_s))
     facts = resource.facts

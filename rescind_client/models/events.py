@@ -22,7 +22,7 @@ class EventDetails(Model, kw_only=True):
     source: Source
     facts: Facts
     data: dict[str, Any]
-    """Of Rescind's own events: what was decided, and why, by the schema of the type (`app.core.event_types`)."""
+    """What was decided, and why, in Rescind's own events, by the schema of the type (`app.core.event_types`)."""
     receipt: str | None
     cancellations: list[str]
     """The cancellations that it is a step of, or a decision for, or that rest on it."""

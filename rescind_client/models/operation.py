@@ -176,7 +176,7 @@ class ClosingWindow(Model, kw_only=True):
     closes_at: datetime
     cancelable: str
     reason: str
-    """Of the verdict, as of the order's last change."""
+    """The reason of the verdict, as of the order's last change."""
 
 
 class Closing(Model, kw_only=True):

@@ -255,7 +255,7 @@ class Event(Model, kw_only=True):
     source: Source
     facts: Facts
     data: dict[str, Any]
-    """Of Rescind's own events: what was decided, and why, by the schema of the type (`app.core.event_types`)."""
+    """What was decided, and why, in Rescind's own events, by the schema of the type (`app.core.event_types`)."""
     receipt: str | None
 
 

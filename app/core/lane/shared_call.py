@@ -15,7 +15,7 @@ def shared_calls(
 ) -> list[SharedCall]:
     """Group jobs into calls: of one kind, as many as the handler takes, in the order given.
 
-    Each failure of a job halves how many leave with it: an order that spoils the call for all soon leaves alone.
+    Each failure of a job halves how many leave with it: an order that fails the call for all is soon sent alone.
 
     Args:
         jobs: (order number, job), the most urgent first.

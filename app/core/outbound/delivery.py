@@ -10,7 +10,7 @@ from msgspec import Struct
 from app.core.outbound.message import Message
 
 ATTEMPTS_MAX = 20
-"""So many attempts of a delivery are kept, the latest."""
+"""How many attempts of a delivery are kept, the latest."""
 
 
 class DeliveryState(StrEnum):

@@ -57,7 +57,7 @@ _notice = msgspec.json.Decoder(ClosingNotice)
 
 
 def closing(told: Told | None, closes_at: datetime | None, leads: Sequence[timedelta], now: datetime) -> Closing:
-    """Whom to tell now, and when next, that the order closes at `closes_at` (None: it does not close by time).
+    """Return whom to tell now, and when next, that the order closes at `closes_at` (None: it does not close by time).
 
     Each closing time is told once for each of the `leads`; if it moves, they are told of the new one.
     """

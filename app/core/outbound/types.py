@@ -202,7 +202,7 @@ class OutboundType:
     description: str
     """When it is sent, in a sentence."""
     schema: type[Struct]
-    """Of `data`, beside the members of `Subject`."""
+    """The schema of `data`, without the members of `Subject`."""
     urgent: bool = False
     """Whether it is sent to people at once, in quiet hours too."""
 

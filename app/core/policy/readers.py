@@ -1,4 +1,4 @@
-"""Readers of what conditions read, as keys under which the results of conditions are remembered."""
+"""Readers of what conditions read, as keys under which the results of conditions are kept."""
 
 from __future__ import annotations
 

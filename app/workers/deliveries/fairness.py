@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 BUSY_WAITING = 4
-"""So many requests wait for the ledger: the node is busy with webhooks."""
+"""How many requests wait for the ledger when the node is busy with webhooks."""
 BUSY_PER_S = 100
 """Deliveries that are sent meanwhile, of all subscriptions together: few enough that webhooks keep most of the loop,
 and never none."""

@@ -18,7 +18,7 @@ from app.store import Store
 
 PAGE = 100
 BEHIND_MAX = 200
-"""So many deliveries that wait for another are remembered."""
+"""How many deliveries that wait for another are kept in memory."""
 CHUNK = 20
 PUT_OFF = timedelta(seconds=60)
 """What is behind a delivery that is under way is not looked at for so long; it is sent when its turn comes."""

@@ -20,7 +20,7 @@ DELAY_S = 0.05
 BUSY_DELAY_S = 0.2
 """The same while webhooks wait for the disk: every transaction of ours delays them."""
 ROWS_MAX = 256
-"""So many rows are written at once without waiting for more."""
+"""How many rows are written at once without waiting for more."""
 RETRY_S = 1.0
 
 log = structlog.get_logger()

@@ -30,7 +30,7 @@ from app.workers.deliveries.send import NotSentError, Sender
 UNABLE_WAIT_S = 1.0
 """Wait after an error of this machine before looking for work again."""
 TOGETHER_MAX = 1000
-"""So many deliveries are told as one; more make a second digest."""
+"""How many deliveries one digest has at most; more make a second one."""
 WAIT_MAX_S = 3600.0
 """The clock may be set while a worker sleeps."""
 

@@ -30,7 +30,7 @@ class Letterhead(Struct, frozen=True):
 
     @property
     def domain(self) -> str:
-        """Of the sender."""
+        """The domain of the sender."""
         return self.sender.rpartition("@")[2]
 
 

@@ -41,7 +41,7 @@ class Notice(Struct, frozen=True, kw_only=True):
     """What people are told. Every text is one line of printable characters, within its length."""
 
     id: str
-    """Of the message, as its receivers see it."""
+    """The id of the message, as its receivers see it."""
     type: str
     at: datetime
     account: str
@@ -62,7 +62,7 @@ class Digest(Struct, frozen=True, kw_only=True):
     """Several notices that are told as one."""
 
     id: str
-    """Of its first message."""
+    """The id of its first message."""
     title: str
     notices: tuple[Notice, ...]
     """The first of them, in the order in which they happened."""

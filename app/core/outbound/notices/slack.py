@@ -17,7 +17,7 @@ HEADER_CHARS_MAX = 150
 FIELD_CHARS_MAX = 500
 FALLBACK_CHARS_MAX = 300
 LINE_CHARS_MAX = 250
-"""Of a notice in a digest."""
+"""How many characters a notice has in a digest."""
 LINES_MAX = 20
 """Notices in a digest."""
 LINK_CHARS_MAX = 2900

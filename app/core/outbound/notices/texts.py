@@ -31,7 +31,7 @@ from app.core.outbound.notices.notice import (
 
 Data = Mapping[str, Any]
 NAME_CHARS_MAX = 80
-"""Of an order's id in a title."""
+"""How many characters of an order's id a title shows."""
 CLAUSES_SHOWN = 5
 DIGEST_NOTICES_MAX = 100
 

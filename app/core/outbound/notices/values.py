@@ -11,7 +11,7 @@ from app.core.outbound.message import Message
 from app.core.outbound.notices.notice import Digest, Notice
 
 MEMBERS = ("id", "type", "timestamp", "account")
-"""Of `message`."""
+"""The members of `message`."""
 
 
 def notice_values(notice: Notice, message: Message, *, full: bool = False) -> dict[str, Any]:
