@@ -1,14 +1,15 @@
 """Access tokens: how a flow comes by the credentials of its calls, and what happens where it gets none.
 
 A token is fetched once for all flows of an account, remembered, replaced shortly before it expires, and replaced once
-more if a call is answered 401. Without a token nothing is sent. A refresh token that changes with each use is kept
-durably: it is stored before anything is sent with the token that came with it.
+more if a call is answered 401, or 403 where the source says so of an expired token. Without a token nothing is sent. A
+refresh token that changes with each use is kept durably: it is stored before anything is sent with the token that came
+with it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
@@ -78,7 +79,7 @@ class Tokens(Protocol):
         """A token, which is concealed from now on; or why there is none."""
 
     def refuse(self, token: str, context: Context) -> bool:
-        """`token` was answered 401: forget it. Returns whether another one may be accepted."""
+        """`token` was answered 401 or the like: forget it. Returns whether another one may be accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,22 +211,28 @@ class Session:
 
     tokens: Tokens
     context: Context
+    refresh_on: Collection[int] = (HTTPStatus.UNAUTHORIZED,)
+    """Statuses by which the source says that a token is not good any more: 401, and perhaps 403."""
     token: str = field(default="", repr=False)
     """The one that was last used."""
 
     def call(self, build: Callable[[str], HttpRequest]) -> Flow[HttpResponse | ProbeUnavailable]:
         """Send what `build` makes of a token. A token that is refused is replaced, once, and the call made again.
 
-        Nothing was done by a call that was answered 401. Without a token nothing is sent, and the result says why.
+        Nothing was done by a call that was answered 401 or 403. A 403 may mean any other refusal too, so a token that
+        was fetched for this very call, and cannot have expired, is not replaced for one: each call of a source that
+        refuses the account costs one fetch at most. Without a token nothing is sent, and the result says why.
         """
         is_last = False
         while True:
+            is_new = self.context.recall(_MEMORY_KEY) is None
             token = yield from self.tokens.get(self.context)
             if isinstance(token, ProbeUnavailable):
                 return token
             self.token = token
             response = yield build(token)
-            if response.status != HTTPStatus.UNAUTHORIZED or is_last or not self.tokens.refuse(token, self.context):
+            expired = response.status in self.refresh_on and not (is_new and response.status == HTTPStatus.FORBIDDEN)
+            if not expired or is_last or not self.tokens.refuse(token, self.context):
                 return response
             is_last = True
 

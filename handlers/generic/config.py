@@ -231,6 +231,8 @@ class Config(BaseConfig):
                     "key_token.refresh_token: each node fetches keys by itself, and a refresh token that changes with "
                     "each use is good for one of them: use client credentials"
                 )
+            if "refresh_on" in self.key_token.model_fields_set:
+                raise ValueError("key_token.refresh_on: a key is fetched again after a 401 only: leave it out")
 
     def _calls(self) -> Iterator[tuple[str, Call]]:
         """(where it is configured, the call)."""

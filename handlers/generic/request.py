@@ -68,7 +68,8 @@ def make_call(
     if authorize is not None:
         response = yield from send_authorized(request, authorize, config, context)
     else:
-        response = (yield request) if tokens is None else (yield from Session(tokens, context).call(build))
+        refresh_on = () if config.token is None else config.token.refresh_on
+        response = (yield request) if tokens is None else (yield from Session(tokens, context, refresh_on).call(build))
     if isinstance(response, ProbeUnavailable):
         kind = _WITHOUT_TOKEN.get(response.outcome, ResponseKind.NOT_OFFERED)
         return ProviderResponse(kind, str(response), after_s=response.after_s)

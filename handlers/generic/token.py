@@ -109,6 +109,11 @@ class Token(Part):
     life_s: float = Field(
         LIFE_S, ge=2, le=LIFE_MAX_S, description="For how many seconds it is good where the response does not say."
     )
+    refresh_on: tuple[Literal[401, 403], ...] = Field(
+        (401,),
+        min_length=1,
+        description="Statuses of calls by which the source says that the token expired: [401], or [401, 403].",
+    )
     jwt: Jwt | None = Field(
         None, description="A JWT: with a url `jwt` in the templates of that call, else the token itself, for each call."
     )
@@ -142,7 +147,17 @@ class Token(Part):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        own = {"method", "headers", "body", "encoding", "access_token", "expires_in", "life_s", "refresh_token"}
+        own = {
+            "method",
+            "headers",
+            "body",
+            "encoding",
+            "access_token",
+            "expires_in",
+            "life_s",
+            "refresh_token",
+            "refresh_on",
+        }
         needless = sorted(own & self.model_fields_set)
         if self.url is None and self.jwt is None:
             raise ValueError("give a url to fetch a token from, or a jwt")

@@ -201,6 +201,37 @@ def test_a_refused_token_is_replaced_once() -> None:
     assert (result.outcome, len(asked)) == (CancelOutcome.UNAUTHORIZED, 4)
 
 
+def test_a_403_replaces_a_remembered_token_once_where_the_source_says_so_of_an_expired_one() -> None:
+    given, denied = {**OAUTH, "refresh_on": [401, 403]}, HttpResponse(403, {})
+    memory: dict[str, Any] = {}
+
+    def sent(*answers: HttpResponse, **more: Any) -> tuple[str, list[str | None]]:
+        result, asked = ask(given, *answers, context=Context(NOW, memory=memory), **more)
+        return result.outcome, [each.headers.get("Authorization") for each in asked]
+
+    assert sent(token("a"), OK) == ("succeeded", [None, "Bearer a"])
+    assert sent(denied, token("b"), OK) == ("succeeded", ["Bearer a", None, "Bearer b"])
+    # One that persists: each attempt fetches one token at most and makes two calls at most, and the answer decides.
+    for number in range(3):
+        calls = [f"Bearer {'b' if number == 0 else number - 1}", None, f"Bearer {number}"]
+        assert sent(denied, token(str(number)), denied) == ("unauthorized", calls)
+    shipped = {"cancel": {**CALL, "answers": [{"status": 403, "outcome": "refused"}]}}
+    assert sent(denied, token("c"), denied, **shipped) == ("refused", ["Bearer 2", None, "Bearer c"])
+    assert sent(denied, token("d"), REFUSED) == ("unauthorized", ["Bearer c", None, "Bearer d"])
+    # One that was fetched for this very call has not expired; a 401 says that it is not good all the same.
+    memory.clear()
+    assert sent(token("e"), denied) == ("unauthorized", [None, "Bearer e"])
+    memory.clear()
+    assert sent(token("e"), REFUSED, token("f"), denied) == ("unauthorized", [None, "Bearer e", None, "Bearer f"])
+    # Without `refresh_on` a 403 is no word on the token.
+    given = OAUTH
+    assert sent(denied) == ("unauthorized", ["Bearer f"])
+    assert memory["access_token"][1] == "f"
+    for wrong in ([], [404], [401, 500], "403"):
+        assert "refresh_on" in fault({**OAUTH, "refresh_on": wrong})
+    assert "key_token.refresh_on" in fault(OAUTH, key_token={**OAUTH, "refresh_on": [401]})
+
+
 def test_without_a_token_nothing_is_sent_and_the_reason_is_told() -> None:
     cases = [
         (answer({"error": "invalid_client"}, 401), "unauthorized", None, "invalid_client"),
@@ -278,6 +309,7 @@ def test_a_token_s_configuration_is_checked() -> None:
         ({"jwt": {**hs, "alg": "none"}}, "give one of", {"k": "x" * 32}),
         ({"jwt": {**hs, "header": {"alg": "none"}}}, "leave out alg", {"k": "x" * 32}),
         ({"jwt": hs, "body": {}}, "of use only with a url", {"k": "x" * 32}),
+        ({"jwt": hs, "refresh_on": [401, 403]}, "refresh_on: of use only with a url", {"k": "x" * 32}),
         ({"jwt": hs}, "32 bytes or more", {"k": "short"}),
         ({"jwt": {**hs, "key_encoding": "hex"}}, "not written in hex", {"k": "xyz"}),
         ({"jwt": {**hs, "key_encoding": "base64"}}, "not written in base64", {"k": "a_b"}),
