@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal, Self
+from typing import Literal
 
 from msgspec import Struct
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from app.contract.knowledge import Facts
 from app.contract.published_keys import KeySource, PublishedKeys
@@ -40,7 +40,7 @@ class VerifyOptions(BaseModel):
     The other schemes are `app.kit.signing`'s and serve any provider. What only some of them take says so.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     scheme: Literal[
         "handler",
@@ -60,7 +60,7 @@ class VerifyOptions(BaseModel):
     header: str | None = None
     """Where the token or signature stands, if not at the scheme's usual place."""
     tolerance_s: float | None = Field(None, ge=0, allow_inf_nan=False)
-    """How far a signed time may be from now; None takes the scheme's own."""
+    """How far a signed time may be from now, in seconds; by default the scheme's own."""
     timestamp_header: str | None = None
     """`hmac`, `public_key`: the header with the time that is signed, where one is."""
     timestamp_format: Literal["unix", "unix_ms", "iso8601"] = "unix"
@@ -106,20 +106,26 @@ class VerifyOptions(BaseModel):
     topics: tuple[str, ...] = Field((), max_length=100)
     """`sns`: ARNs of the topics that may send here. Amazon signs for all of its customers alike."""
 
-    @model_validator(mode="after")
-    def _check_signed(self) -> Self:
-        signed = self.signed
+    # A fault names its option: what a validator looks at besides it stands above it.
+    @field_validator("signed")
+    @classmethod
+    def _check_signed(cls, signed: str | None, info: ValidationInfo) -> str | None:
         if signed is not None and _OF_BODY.search(signed) is None:
             raise ValueError(
                 "signed must hold {body}, {form}, {sha256}, {crc32} or {json:KEY}: else the signature proves nothing "
                 "of what was sent"
             )
-        takes_time = self.scheme in ("hmac", "public_key")
-        if takes_time and "{timestamp}" in (signed or "") and self.timestamp_header is None:
+        takes_time = info.data.get("scheme") in ("hmac", "public_key")
+        if takes_time and "{timestamp}" in (signed or "") and info.data.get("timestamp_header") is None:
             raise ValueError("signed holds {timestamp}: say in timestamp_header where it stands")
-        if self.scheme == "hmac" and self.algorithm not in _HMAC_ALGORITHMS:
+        return signed
+
+    @field_validator("algorithm")
+    @classmethod
+    def _check_algorithm(cls, algorithm: str, info: ValidationInfo) -> str:
+        if info.data.get("scheme") == "hmac" and algorithm not in _HMAC_ALGORITHMS:
             raise ValueError(f"the algorithm of hmac is {', '.join(_HMAC_ALGORITHMS)}: the others are for public_key")
-        return self
+        return algorithm
 
 
 VerificationCause = Literal["bad_signature", "missing_signature", "too_old"]

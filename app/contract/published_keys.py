@@ -13,7 +13,7 @@ KEY_URL_CHARS_MAX = 2048
 class KeySource(BaseModel):
     """Where public keys are published: exactly one of `jwks_url`, `certificate_url` and `url`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     jwks_url: str | None = Field(None, max_length=KEY_URL_CHARS_MAX)
     """A JSON Web Key Set (RFC 7517). `key_id` names the key in it."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from aiohttp import web
 
 from app.config.scope import Scope
-from app.contract import VerifyOptions
-from app.web import endpoint_tests, endpoints, receipts, registrations
+from app.web import endpoint_tests, endpoints, overview, receipts, registrations
 from app.web.auth import require_scope
-from app.web.console import forms
-from app.web.console.forms import Field
+from app.web.console import forms, verification
+from app.web.console.forms import Field, Form
 from app.web.console.page import Page, PageTable
+from app.web.console.proofs import proof_in_words
 from app.web.console.rendering import absolute, path
 from app.web.console.resources import (
     account_ids,
@@ -27,11 +26,10 @@ from app.web.console.resources import (
     show_new,
     show_secret,
 )
-from app.web.problems import Problem
+from app.web.problems import Kind, Problem
 from app.web.resources import ResourcesQuery
 
 PAGES = PageTable()
-_SCHEMES = get_args(VerifyOptions.model_fields["scheme"].annotation)
 _SETTINGS = (
     Field("allow_from", "Take requests only from", "Networks such as 203.0.113.0/24. Empty: from everywhere.", "lines"),
     Field("silent_after", "Tell when nothing comes for", "A duration such as 6h; empty: never."),
@@ -44,18 +42,11 @@ _SETTINGS = (
         ("200", "202"),
         "202",
     ),
-    Field("verify.scheme", "How requests are verified", "handler: the provider's own way.", "choice", _SCHEMES),
-    Field("verify.header", "Header of the token or signature", "If it is not at the scheme's usual place."),
+    verification.CHOOSER,
 )
 _NEW = (
     Field("id", "Id", "Lower-case letters, digits, dots and hyphens. It is part of the URL. Empty: one is made."),
     Field("account", "Account", required=True),
-    Field(
-        "secret",
-        "Secret",
-        "Empty: one is generated, and shown once. Give it where the provider makes the secret.",
-        "secret",
-    ),
     *_SETTINGS,
 )
 _NEW_PAGE = ("endpoint", "A URL at which the provider of an account delivers its webhooks.")
@@ -73,24 +64,23 @@ async def list_endpoints(page: Page) -> web.Response:
 async def show_form(page: Page) -> web.Response:
     """The form for a new endpoint. Raises `Problem` without scope admin."""
     require_scope(page.key, Scope.ADMIN)
-    account = {"account": page.request.query.get("account", "")}
-    return show_new(page, *_NEW_PAGE, forms.form_of(await _new_fields(page), account))
+    account = page.request.query.get("account", "")
+    own = verification.own_options(page, account)
+    return show_new(page, *_NEW_PAGE, _form(await _new_fields(page), {"account": account}, own))
 
 
 @PAGES.post("/endpoints/~new")
 async def create(page: Page) -> web.Response:
     """Create an endpoint, and show its secret."""
-    fields = await _new_fields(page)
+    fields, own = await _new_fields(page), verification.own_options(page, page.form.get("account", "").strip())
+    if _shows_other_options(page, {}):
+        require_scope(page.key, Scope.ADMIN)
+        return show_new(page, *_NEW_PAGE, _form_with_other_options(page, fields, {}, own))
     try:
-        body = read_body(page, fields, {})
-        secret = body.pop("secret", None)
-        if secret:
-            body["verify"] = {**body.get("verify", {}), "secrets": [secret]}
-        _number_status(body)
+        body = await _read(page, fields, {}, own)
         created = await page.api(endpoints.create_endpoint, body=body)
     except Problem as problem:
-        form = forms.form_again(fields, page.form, {}, problem)
-        return show_new(page, *_NEW_PAGE, form, problem)
+        return show_new(page, *_NEW_PAGE, _form_again(page, fields, {}, own, problem), problem)
     return _show_secret(page, f"Endpoint {created['id']} is created", created)
 
 
@@ -105,12 +95,14 @@ async def save(page: Page) -> web.Response:
     """Change its settings."""
     id = page.path["id"]
     base = editable("endpoints", await page.api("getEndpoint", id=id))
+    own = verification.own_options(page, base["account"])
+    if _shows_other_options(page, base):
+        require_scope(page.key, Scope.ADMIN)
+        return await _show(page, form=_form_with_other_options(page, _SETTINGS, base, own), is_open=True)
     try:
-        body = read_body(page, _SETTINGS, base)
-        _number_status(body)
-        await put(page, "Endpoint", id, body)
+        await put(page, "Endpoint", id, await _read(page, _SETTINGS, base, own))
     except Problem as problem:
-        return await _show(page, problem=problem, form=forms.form_again(_SETTINGS, page.form, base, problem))
+        return await _show(page, problem=problem, form=_form_again(page, _SETTINGS, base, own, problem))
     return page.redirect(path("endpoints", id), f"Endpoint {id} is changed.")
 
 
@@ -181,17 +173,76 @@ async def unregister(page: Page) -> web.Response:
 
 async def _new_fields(page: Page) -> list[Field]:
     ids = await account_ids(page)
-    return [replace(field, options=ids) if field.name == "account" else field for field in _NEW]
+    return [field.changed(options=ids) if field.name == "account" else field for field in _NEW]
 
 
-async def _show(page: Page, *, problem: Problem | None = None, **given: Any) -> web.Response:
+def _form(fields: Sequence[Field], body: Mapping[str, Any], own: frozenset[str] | None) -> Form:
+    """The form for an endpoint; `own` as of `verification.own_options`."""
+    scheme = verification.scheme_of(body)
+    groups = verification.groups(own, is_new="id" in {field.name for field in fields})
+    form = forms.form_of([*fields, *verification.fields_of(groups, scheme)], body)
+    form.groups, form.chosen = groups, scheme
+    return form
+
+
+def _form_again(
+    page: Page,
+    fields: Sequence[Field],
+    base: Mapping[str, Any],
+    own: frozenset[str] | None,
+    problem: Problem,
+    members: Mapping[str, str] | None = None,
+) -> Form:
+    """The form as it was sent, with the faults."""
+    scheme = verification.chosen_scheme(page.form, base)
+    groups = verification.groups(own, is_new="id" in {field.name for field in fields})
+    chosen = [*fields, *verification.fields_of(groups, scheme)]
+    body = verification.base_for(base, scheme)
+    form = forms.form_again(chosen, page.form if members is None else members, body, problem)
+    form.groups, form.chosen = groups, scheme
+    return form
+
+
+def _shows_other_options(page: Page, base: Mapping[str, Any]) -> bool:
+    """Whether the page must show the options of another scheme before anything can be saved."""
+    return "text" not in page.form and verification.is_unseen(page.form, verification.chosen_scheme(page.form, base))
+
+
+def _form_with_other_options(
+    page: Page, fields: Sequence[Field], base: Mapping[str, Any], own: frozenset[str] | None
+) -> Form:
+    """The form as it was sent, with the options of the scheme that was chosen."""
+    members = verification.members_for_other_scheme(page.form)
+    form = _form_again(page, fields, base, own, Problem(Kind.INVALID, ""), members)
+    form.note = f"These are the options of {form.chosen}: nothing is saved yet. Fill in what the source asks for."
+    return form
+
+
+async def _read(
+    page: Page, fields: Sequence[Field], base: Mapping[str, Any], own: frozenset[str] | None
+) -> dict[str, Any]:
+    """The endpoint that was sent. Raises `Problem`."""
+    scheme = verification.chosen_scheme(page.form, base)
+    if "text" not in page.form:
+        groups = verification.groups(own, is_new=False)
+        fields = [*fields, *verification.fields_of(groups, scheme)]
+        base = verification.base_for(base, scheme)
+    body = verification.without_needless_secrets(read_body(page, fields, base), page.form)
+    status = body.get("quarantine_status")
+    if isinstance(status, str):
+        body["quarantine_status"] = forms.whole(status, status)
+    return body
+
+
+async def _show(page: Page, *, problem: Problem | None = None, is_open: bool = False, **given: Any) -> web.Response:
     id = page.path["id"]
     endpoint = await page.api("getEndpoint", id=id)
     query = receipts.ReceiptsQuery(account=endpoint["account"], endpoint=id, limit=10)
+    own = verification.own_options(page, endpoint["account"])
     context = {
         "receipts": await page.api(receipts.list_receipts, query=query),
         "refusals": await page.api(endpoints.list_refusals, id=id),
-        "form": forms.form_of(_SETTINGS, editable("endpoints", endpoint)),
+        "form": _form(_SETTINGS, editable("endpoints", endpoint), own),
         "sample": None,
     }
     status = problem.kind.status if problem else 200
@@ -200,10 +251,28 @@ async def _show(page: Page, *, problem: Problem | None = None, **given: Any) -> 
         status=status,
         endpoint=endpoint,
         state=_state(endpoint),
+        proof=proof_in_words(endpoint.get("verify", {}), _title(page, endpoint["account"])),
+        keys=await _key_findings(page, endpoint),
         registers=can_register(page, endpoint["account"]),
         problem=problem,
+        is_open=is_open or problem is not None,
         **{**context, **given},
     )
+
+
+async def _key_findings(page: Page, endpoint: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """What is wrong with the keys that are fetched from the source; None where none are."""
+    if not (verification.scheme_of(endpoint) == "sns" or endpoint.get("verify", {}).get("keys")):
+        return None
+    now = await page.api(overview.get_overview, query=overview.OverviewQuery(account=endpoint["account"]))
+    what = f"endpoint {endpoint['id']}"
+    return [finding for finding in now["findings"] if finding["code"] == "keys" and finding["what"] == what]
+
+
+def _title(page: Page, account: str) -> str:
+    """The name of the account's provider."""
+    resolved = page.node.config.accounts.get(account)
+    return account if resolved is None else resolved.handler.title
 
 
 def _show_secret(page: Page, title: str, made: Mapping[str, Any]) -> web.Response:
@@ -211,12 +280,6 @@ def _show_secret(page: Page, title: str, made: Mapping[str, Any]) -> web.Respons
     notes = [f"The former secret is accepted until {absolute(former)}."] if former else []
     back = path("endpoints", made["id"]), "To the endpoint"
     return show_secret(page, title, made.get("secret"), back, notes=notes, setup=made["setup"])
-
-
-def _number_status(body: dict[str, Any]) -> None:
-    status = body.get("quarantine_status")
-    if isinstance(status, str):
-        body["quarantine_status"] = forms.whole(status, status)
 
 
 def _state(endpoint: Mapping[str, Any]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -11,9 +12,26 @@ import msgspec
 from app.runtime.redaction import REDACTED
 from app.web.problems import Kind, Problem
 
-Input = Literal["text", "area", "number", "flag", "choice", "lines", "secret", "json"]
+Input = Literal[
+    "text",
+    "exact",  # text whose spaces count
+    "area",
+    "number",
+    "flag",
+    "choice",
+    "chooser",  # a choice that shows the group of fields of that name
+    "lines",
+    "secret",
+    "secret_list",  # of one secret
+    "key_list",  # of public keys
+    "json",
+]
 _T = TypeVar("_T")
+SECRETS: frozenset[Input] = frozenset({"secret", "secret_list", "key_list"})
+"""Inputs that never show what is set; empty keeps it."""
+AREAS: frozenset[Input] = frozenset({"area", "json", "lines", "key_list"})
 DIGITS_MAX = 9
+_PEM = re.compile(r"-----BEGIN [^-]+-----[^-]+-----END [^-]+-----")
 TEXT_MAX = 200_000
 """Characters of a resource that is written as text."""
 
@@ -33,6 +51,27 @@ class Field:
     required: bool = False
     rows: int = 3
 
+    def changed(self, **members: Any) -> Field:
+        """The field with other members."""
+        return replace(self, **members)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Fields that belong together; of a form's groups, that one is shown whose name its chooser has."""
+
+    name: str
+    title: str
+    about: str = ""
+    fields: Sequence[Field] = ()
+    groups: Sequence[Group] = ()
+
+    def all_fields(self) -> Iterator[Field]:
+        """Its fields, and those of the groups in it."""
+        yield from self.fields
+        for group in self.groups:
+            yield from group.all_fields()
+
 
 @dataclass(slots=True)
 class Form:
@@ -45,6 +84,17 @@ class Form:
     text: str = ""
     """The resource as text."""
     text_fault: bool = False
+    groups: Sequence[Group] = ()
+    chosen: str = ""
+    """The name of the group that is shown; `fields` has its fields too."""
+    note: str = ""
+    """What to do before it can be saved."""
+
+    @property
+    def ungrouped(self) -> list[Field]:
+        """The fields in no group."""
+        grouped = {given.name for group in self.groups for given in group.all_fields()}
+        return [given for given in self.fields if given.name not in grouped]
 
 
 def form_of(fields: Sequence[Field], body: Mapping[str, Any], problem: Problem | None = None) -> Form:
@@ -55,8 +105,8 @@ def form_of(fields: Sequence[Field], body: Mapping[str, Any], problem: Problem |
 
 def form_again(fields: Sequence[Field], members: Mapping[str, str], body: Mapping[str, Any], problem: Problem) -> Form:
     """The form as it was sent, with the faults: nothing that was typed is lost but secrets."""
-    values = {given.name: members.get(given.name, "") for given in fields if given.input != "secret"}
-    kept = {given.name: _written(given, _member(body, given.name)) for given in fields if given.input == "secret"}
+    values = {given.name: members.get(given.name, "") for given in fields if given.input not in SECRETS}
+    kept = {given.name: _written(given, _member(body, given.name)) for given in fields if given.input in SECRETS}
     text = members.get("text")
     return Form(
         fields, {**values, **kept}, _faults(fields, problem), text_of(body) if text is None else text, text is not None
@@ -66,7 +116,7 @@ def form_again(fields: Sequence[Field], members: Mapping[str, str], body: Mappin
 def read_form(fields: Sequence[Field], members: Mapping[str, str], base: Mapping[str, Any]) -> dict[str, Any]:
     """The resource `base` with the members that the form gives; an empty field takes the default.
 
-    An empty secret stays as it is. Raises `Problem`.
+    An empty secret, and a field that has what its page showed, stays as it is. Raises `Problem`.
     """
     body: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(base))
     for given in fields:
@@ -74,7 +124,8 @@ def read_form(fields: Sequence[Field], members: Mapping[str, str], base: Mapping
         if text is None:
             continue
         text = text.replace("\r\n", "\n")
-        if given.input == "secret" and not text:
+        shown = "" if given.input in SECRETS else _written(given, _member(body, given.name))
+        if _is_as_shown(given, text, shown):
             continue
         _put(body, given.name.split("."), _read(given, text) if text.strip() else None)
     return body
@@ -190,8 +241,13 @@ def _put(body: dict[str, Any], names: Sequence[str], value: Any) -> None:
         body[first] = inner
 
 
+def _is_as_shown(given: Field, text: str, shown: str) -> bool:
+    """Whether nothing was changed in a field: a browser sends no line breaks of an input, and one kind of an area."""
+    return text == (re.sub(r"\r\n?", "\n", shown) if given.input in AREAS else re.sub(r"[\r\n]", "", shown))
+
+
 def _written(given: Field, value: Any) -> str:
-    if given.input == "secret":
+    if given.input in SECRETS:
         return REDACTED if value is not None else ""
     if value is None:
         return ""
@@ -213,14 +269,21 @@ def _read(given: Field, text: str) -> Any:
         except msgspec.DecodeError as error:
             fault = {"path": given.name.split("."), "message": f"it is not JSON: {error}"}
             raise Problem(Kind.INVALID, f"The field {given.name} is not JSON: {error}.", errors=[fault]) from error
-    return text if given.input == "area" else text.strip()
+    if given.input == "secret_list":
+        return [text.strip()]
+    if given.input == "key_list":
+        return [key.strip() for key in _PEM.findall(text) or text.splitlines() if key.strip()]
+    return text if given.input in ("area", "exact") else text.strip()
 
 
 def _faults(fields: Sequence[Field], problem: Problem | None) -> dict[str, list[Mapping[str, Any]]]:
+    """The faults of each field; one of a member that holds several fields stands under its own name."""
     faults: dict[str, list[Mapping[str, Any]]] = {}
     for fault in () if problem is None else problem.members.get("errors", ()):
         place = ".".join(map(str, fault["path"])) if "path" in fault else str(fault.get("field", ""))
         for given in fields:
             if place == given.name or place.startswith(f"{given.name}."):
                 faults.setdefault(given.name, []).append(fault)
+        if place and any(given.name.startswith(f"{place}.") for given in fields):
+            faults.setdefault(place, []).append(fault)
     return faults

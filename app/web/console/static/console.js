@@ -107,6 +107,15 @@ document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submit]") || (dragged && event.target.matches("[data-moments]"))) event.target.form.requestSubmit();
 });
 
+// Of the groups of fields below a choice, that one is shown which is chosen.
+function showChosen(choice) {
+  const name = choice.value || choice.dataset.chooser;
+  for (const group of choice.form.querySelectorAll("fieldset[data-group]")) group.hidden = group.disabled = group.dataset.group !== name;
+}
+const choosers = () => document.querySelectorAll("select[data-chooser]").forEach(showChosen);
+choosers(); // A browser that loads a page again keeps what was chosen.
+document.addEventListener("change", (event) => { if (event.target.matches("select[data-chooser]")) showChosen(event.target); });
+
 // Empty filters stay out of the URL.
 document.addEventListener("submit", (event) => {
   const form = event.target;
@@ -118,6 +127,7 @@ document.addEventListener("submit", (event) => {
 });
 addEventListener("pageshow", (event) => {
   if (event.persisted) document.querySelectorAll("form :disabled").forEach((field) => { field.disabled = false; });
+  choosers();
 });
 
 // Keys: "/" searches; "g" and a letter leads to a page.
