@@ -118,10 +118,20 @@ def test_zoom_s_token_is_signed_only_for_zoom() -> None:
         assert post(source("zoom"), {**body, "payload": lacking}) is None, "it goes to quarantine"
 
 
+def test_zoom_s_token_is_signed_as_another_receiver_of_zoom_s_webhooks_does() -> None:
+    """The value of validate_CRC_request in elastic/beats, x-pack/filebeat/input/http_endpoint/handler_test.go."""
+    config = make(challenges=SOURCES["zoom"], secrets={"secret_token": SecretStr("secretValueTest")})
+    token = "qgg8vlvZRS6UYooatFL8Aw"
+    body = {"event_ts": 1654503849680, "event": "endpoint.url_validation", "payload": {"plainToken": token}}
+    signed = "70c1f2e2e6ca2d39297490d1f9142c7d701415ea8e6151f6562a08fa657a40ff"
+    assert shown(post(config, body)) == (200, "application/json", {"plainToken": token, "encryptedToken": signed})
+
+
 def test_slack_gets_its_challenge_as_json() -> None:
+    """The example of https://api.slack.com/events/url_verification."""
     body = {
         "token": "Jhj5dZrVaK7ZwHHjRyZWjbDl",
-        "challenge": "3eZbrw1aBm2rZgRNFdxV2595E9CY",
+        "challenge": "3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P",
         "type": "url_verification",
     }
     assert shown(post(source("slack"), body)) == (200, "application/json", {"challenge": body["challenge"]})
