@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from app.config.endpoint_proof import check_verify, unread, verify_of
 from app.config.faults import Fault, InvalidResourceError, validate
 from app.config.models import AccountSpec, EndpointSpec, PolicySpec
 from app.config.registry import UnknownHandlerError, handler
@@ -22,7 +23,7 @@ from app.core.outbound.routing import Filter, Router
 from app.core.policy.expression import InvalidPolicy
 from app.core.policy.model import Mode, Policy
 from app.core.unit_of_work import AccountView
-from app.kit.signing import OPTIONS, PROOF_IN_HEADERS, is_keyless, unheeded
+from app.kit.signing import PROOF_IN_HEADERS, signed_body, signed_headers
 from app.runtime.redaction import Redactor
 
 Spec = AccountSpec | EndpointSpec | PolicySpec | SubscriptionSpec
@@ -88,12 +89,27 @@ class Endpoint:
     """Removes the secrets of the endpoint and its account from stored receipts."""
     post_handshakes: PostHandshakes
     """Which POST requests may be handshakes."""
+    proven_headers: frozenset[str] | None
+    """See `InboundRequest.proven_headers`."""
+    proven_body: str | None
+    """See `InboundRequest.proven_body`."""
 
     @property
     def proof_in_headers(self) -> bool:
         """Whether a request can be verified before its body has arrived."""
         scheme = self.verify.scheme
         return self.account.handler.proof_in_headers if scheme == "handler" else scheme in PROOF_IN_HEADERS
+
+    @property
+    def unread_header(self) -> str | None:
+        """The header that its account's config names in vain; see `BaseConfig.unread_header`."""
+        return self.account.config.unread_header(self.proven_headers)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What works and should be changed."""
+        header = self.unread_header
+        return () if header is None else (f"endpoint {self.spec.id}: {'. '.join(unread(header, self.spec))}",)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -109,6 +125,12 @@ class Resolved:
     endpoints: dict[str, Endpoint]
     policies: dict[str, PolicySpec]
     subscriptions: dict[str, SubscriptionSpec]
+
+    def warnings(self, kind: str, id: str) -> tuple[str, ...]:
+        """Parts of a resource that work and should be changed."""
+        if kind == "accounts":
+            return self.accounts[id].warnings
+        return self.endpoints[id].warnings if kind == "endpoints" else ()
 
     def router(self) -> Router:
         """Who receives which messages."""
@@ -232,7 +254,7 @@ def _resolve(
             with collector.of("endpoints", id):
                 endpoints[id] = _endpoint(spec, version, accounts)
                 if ("endpoints", id) in saved:
-                    _check_verify(endpoints[id])
+                    check_verify(spec, accounts[spec.account].handler, accounts[spec.account].config)
     subscriptions: dict[str, SubscriptionSpec] = {id: spec for id, (_, spec) in specs["subscriptions"].items()}
     return Resolved(accounts, endpoints, policy_specs, subscriptions)
 
@@ -351,7 +373,7 @@ def _endpoint(spec: EndpointSpec, version: int, accounts: Mapping[str, Account])
     if spec.account not in accounts:
         raise InvalidResourceError([Fault("endpoints", spec.id, ("account",), _no_account(spec.account, accounts))])
     account = accounts[spec.account]
-    verify = _verify_of(spec, account)
+    verify = verify_of(spec, account.config)
     if spec.keep_registered and account.no_registration is not None:
         text = f"{account.no_registration}; leave keep_registered out and register the URL by hand"
         raise InvalidResourceError([Fault("endpoints", spec.id, ("keep_registered",), text)])
@@ -360,38 +382,7 @@ def _endpoint(spec: EndpointSpec, version: int, accounts: Mapping[str, Account])
     )
     secrets = [*secrets_in(verify), *secrets_in(spec.retired_secrets), *secrets_in(account.config)]
     networks = tuple(map(ip_network, spec.allow_from))
-    return Endpoint(
-        spec, version, account, verify, retired, networks, Redactor(secrets), account.config.post_handshakes()
-    )
-
-
-def _check_verify(endpoint: Endpoint) -> None:
-    """Raise `InvalidResourceError` for an option that the scheme ignores."""
-    options, own = endpoint.spec.verify, endpoint.account.handler.verify_options
-    used = own if options.scheme == "handler" else OPTIONS[options.scheme]
-    unused = None if used is None else unheeded(options, used)
-    if unused is not None:
-        option, message = unused
-        raise InvalidResourceError([Fault("endpoints", endpoint.spec.id, ("verify", option), message)])
-    account = endpoint.account
-    if options.keys is not None and options.keys.authorized and account.handler.authorize(account.config) is None:
-        text = (
-            f"account {account.spec.id} has no token that keys can be fetched with: give it one of client credentials "
-            "(config.key_token of generic); a refresh token that changes with each use is for the account's calls alone"
-        )
-        raise InvalidResourceError([Fault("endpoints", endpoint.spec.id, ("verify", "keys", "authorized"), text)])
-
-
-def _verify_of(spec: EndpointSpec, account: Account) -> VerifyOptions:
-    """The endpoint's options in force. Raises `InvalidResourceError` if there is no secret."""
-    verify, name = spec.verify, account.config.webhooks_signed_by
-    secret = getattr(account.config, name) if name is not None and verify.scheme == "handler" else None
-    if not verify.secrets and secret is not None:
-        verify = verify.model_copy(update={"secrets": (secret,)})
-    if not verify.secrets and is_keyless(verify):
-        return verify
-    if not verify.secrets or not all(secret.get_secret_value() for secret in verify.secrets):
-        other = f", or set config.{name} of account {account.spec.id}" if name and verify.scheme == "handler" else ""
-        text = f"must name at least one secret, none empty{other}"
-        raise InvalidResourceError([Fault("endpoints", spec.id, ("verify", "secrets"), text)])
-    return verify
+    is_own, handshakes = verify.scheme == "handler", account.config.post_handshakes()
+    headers = account.handler.signed_headers if is_own else signed_headers(verify)
+    body = None if is_own else signed_body(verify)
+    return Endpoint(spec, version, account, verify, retired, networks, Redactor(secrets), handshakes, headers, body)

@@ -283,7 +283,7 @@ class ConfigStore:
             version, before = self._bodies.get(key, (0, None))
             action: Action = "create" if before is None else "unchanged" if before == body else "update"
             shown = without_secrets(kind, body)
-            warnings = resolved.accounts[id].warnings if kind == "accounts" else ()
+            warnings = resolved.warnings(kind, id)
             if kind == "policies" and id in unproven:
                 warnings = (f"`apply` refuses it without --yes: it {UNPROVEN}",)
             redacted = without_secrets(kind, before) if before else None

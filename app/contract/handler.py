@@ -99,6 +99,13 @@ class BaseConfig(BaseModel):
         """Which POST requests `Handler.handshake` is asked about before they are taken for webhooks."""
         return ""
 
+    def unread_header(self, proven: frozenset[str] | None) -> str | None:  # noqa: ARG002 - a hook
+        """The header that the config names as the one with an event's id, where it is not read; None: all is well.
+
+        `proven` are the headers that an endpoint's proof covers, as in `InboundRequest.proven_headers`.
+        """
+        return None
+
     def warnings(self) -> tuple[str, ...]:
         """What an operator should change although it works: whole sentences, without secrets."""
         return ()
@@ -170,6 +177,10 @@ class Handler:
     proof_in_headers: bool = False
     """`verify` looks at headers and query only: it is asked before a body is taken in from whoever it may be, and is
     given an empty one."""
+    signed_headers: frozenset[str] | None = None
+    """Headers that the proof covers which `verify` checks, in lower case: `InboundRequest.proven_headers` of endpoints
+    with the scheme `handler`. None: it proves the sender of the whole request, as a token does; or `parse` takes no id
+    out of a header."""
     sign: Callable[[HttpRequest, VerifyOptions, datetime], HttpRequest] | None = None
     """(webhook, options, now) → the webhook with the proof that `verify` asks for, made as the provider makes it with
     the first of the secrets. None: the proof is the token that `app.kit.sign.sign_token` sends."""

@@ -28,6 +28,11 @@ class InboundRequest(Struct, frozen=True):
     """Whether `verify` accepted it; only for `Handler.handshake`."""
     keys: PublishedKeys | None = None
     """Public keys that sources publish; None where no server runs."""
+    proven_headers: frozenset[str] | None = None
+    """Headers that the proof of the sender covers, in lower case: whoever has a copy of the request can send it again
+    with any other header changed. None: all are as proven as the body (a token proves the sender of all of it)."""
+    proven_body: str | None = None
+    """What the proof covers of the body, as a text with places (`{form}`, `{json:KEY.KEY}`); None: every byte."""
 
 
 _HMAC_ALGORITHMS = ("sha1", "sha256", "sha512")

@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import Field, SecretStr
 
+from app.config.endpoint_proof import unread
 from app.config.faults import InvalidResourceError
 from app.config.resolve import Body as ResourceDict
 from app.config.resolve import Endpoint, Resolved
@@ -242,6 +243,9 @@ def _setup(call: Call, endpoint: Endpoint, url: str, secret: str | None, *, is_u
     setup = setup_of(handler, url, options, endpoint.account.config)
     if signs_url(options) and not call.node.settings.public_url:
         setup = msgspec.structs.replace(setup, notes=(*setup.notes, URL_UNKNOWN))
+    header = endpoint.unread_header
+    if header is not None:
+        setup = msgspec.structs.replace(setup, notes=(*setup.notes, ". ".join(unread(header, endpoint.spec))))
     if not is_unknown:
         return setup
     note = (

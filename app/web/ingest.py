@@ -171,7 +171,15 @@ class Ingest:
         body = await self._bodies.read(request)
         try:
             keys = self._key_ring.of(endpoint.spec.id)
-            inbound = InboundRequest(request.headers, query, body, url=url, keys=keys)
+            inbound = InboundRequest(
+                request.headers,
+                query,
+                body,
+                url=url,
+                keys=keys,
+                proven_headers=endpoint.proven_headers,
+                proven_body=endpoint.proven_body,
+            )
             if unproven:
                 handshake = await self._handshakes.try_post(endpoint, request, inbound, proven=False)
                 if handshake is not None:

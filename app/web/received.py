@@ -62,7 +62,7 @@ def redacted(raw_headers: RawHeaders, inbound: InboundRequest, redactor: Redacto
         cleaned = redactor.clean_bytes(plain)
         if cleaned is not plain:
             body, headers = cleaned, [pair for pair in headers if pair[0].lower() != CONTENT_ENCODING.lower()]
-            return Received(headers, query, body, InboundRequest(CIMultiDict(headers), inbound.query, body))
+            return Received(headers, query, body, replace(inbound, headers=CIMultiDict(headers), body=body))
     return Received(headers, query, body, inbound if body is inbound.body else replace(inbound, body=body))
 
 

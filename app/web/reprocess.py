@@ -15,8 +15,19 @@ from app.web.parsing import ParsedWebhook, parse_off_loop
 
 
 async def parse_again(node: Node, account: Account, receipt: Receipt) -> ParsedWebhook:
-    """What a receipt is parsed to now. It was verified when it came in."""
-    inbound = InboundRequest(CIMultiDict(receipt.headers), MultiDict(receipt.query), receipt.body)
+    """What a receipt is parsed to now. It was verified when it came in.
+
+    What its proof covered, the endpoint says as it is now. If that is gone, no header is taken for proven: the receipt
+    may be a copy of another under a new id.
+    """
+    endpoint = node.config.endpoints.get(receipt.endpoint)
+    inbound = InboundRequest(
+        CIMultiDict(receipt.headers),
+        MultiDict(receipt.query),
+        receipt.body,
+        proven_headers=frozenset() if endpoint is None else endpoint.proven_headers,
+        proven_body=None if endpoint is None else endpoint.proven_body,
+    )
     name = ids.show(ids.RECEIPT, receipt.id)
     return await parse_off_loop(account, inbound, receipt.received_at, name, node.settings.body_max)
 

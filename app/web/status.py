@@ -10,6 +10,7 @@ from typing import Literal
 from msgspec import Struct
 
 from app import __version__
+from app.config.endpoint_proof import unread
 from app.core.event import Event
 from app.core.pauses import ACCOUNT_SCOPE, EVERYTHING, POLICIES, POLICY_SCOPE, Pause
 from app.engine.backup import last_backup
@@ -32,7 +33,7 @@ class Finding(Struct, kw_only=True):
     code: str
     """`paused`, `credentials_refused`, `policy_halted`, `policy_failing`, `breaker_open`, `throttled`, `quarantined`,
     `approvals`, `indeterminate`, `account`, `endpoint_failing`, `endpoint_silent`, `public_url`, `keys`,
-    `registrations`, `subscription_failing`, `subscription_disabled`, `search_index`."""
+    `unread_header`, `registrations`, `subscription_failing`, `subscription_disabled`, `search_index`."""
     what: str
     """The subject, such as `account acme`."""
     account: str | None = None
@@ -116,6 +117,7 @@ async def current_findings(node: Node, account: str | None = None) -> list[Findi
         *await _endpoints(node),
         *_without_url(node),
         *_without_keys(node),
+        *_unread_headers(node),
         *_registrations(node),
         *(() if account else _subscriptions(node)),
         *(() if account else _search_index(node.indexer.fault)),
@@ -260,6 +262,15 @@ def _without_keys(node: Node) -> Iterator[Finding]:
                 do="Correct verify.keys of the endpoint, or the token of its account, if they are at fault; the server "
                 "tries again by itself, and webhooks get 503 meanwhile.",
             )
+
+
+def _unread_headers(node: Node) -> Iterator[Finding]:
+    """Endpoints whose account names a header with an event's id that nothing proves, so that it is not read."""
+    for id, endpoint in node.config.endpoints.items():
+        if endpoint.spec.enabled and (header := endpoint.unread_header) is not None:
+            what, account = f"endpoint {id}", endpoint.spec.account
+            detail, do = unread(header, endpoint.spec)
+            yield Finding(code="unread_header", what=what, account=account, state="notice", detail=detail, do=do)
 
 
 def _registrations(node: Node) -> Iterator[Finding]:

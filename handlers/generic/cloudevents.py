@@ -18,6 +18,8 @@ from handlers.generic.config import Handshake
 VERSION = "1.0"
 BATCH, STRUCTURED = "application/cloudevents-batch", "application/cloudevents"
 PREFIX = "ce-"
+IDENTITY = ("ce-id", "ce-source")
+"""Headers that tell an event in binary mode from every other."""
 SOURCE = "the source"
 
 _JSON = re.compile(r"(application|text)/(json|[a-z0-9.+-]+\+json)", re.IGNORECASE)
@@ -45,6 +47,11 @@ def events_in(request: InboundRequest, order_path: str = "subject") -> list[Payl
     if PREFIX + "specversion" in request.headers and _OF_EVENTS.search(order_path):
         return [_checked(_binary(request, media), "the event")]
     return None
+
+
+def is_binary(request: InboundRequest) -> bool:
+    """Whether the event's attributes stand in headers, if it is a request of CloudEvents."""
+    return not request.headers.get("Content-Type", "").strip().lower().startswith(STRUCTURED)
 
 
 def handshake(request: InboundRequest, allowed: Handshake) -> HandshakeResponse:

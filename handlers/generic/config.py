@@ -135,7 +135,11 @@ class Config(BaseConfig):
         None, description="The path to the list of events in a body; by default a body is one event."
     )
     event_header: Header | None = Field(None, description="The header with the event's name, if the body has none.")
-    key_header: Header | None = Field(None, description="The header that every redelivery of a request repeats.")
+    key_header: Header | None = Field(
+        None,
+        description="The header that every redelivery of a request repeats; read where the signature covers it, or "
+        "`fields.time` is set.",
+    )
     events: dict[str, EventMeaning] = Field(
         {},
         max_length=500,
@@ -253,6 +257,12 @@ class Config(BaseConfig):
     def post_handshakes(self) -> PostHandshakes:
         """See `BaseConfig.post_handshakes`."""
         return asked.post_handshakes(self.challenges)
+
+    def unread_header(self, proven: frozenset[str] | None) -> str | None:
+        """See `BaseConfig.unread_header`."""
+        name = self.key_header
+        is_read = name is None or proven is None or name.lower() in proven or self.fields.time is not None
+        return None if is_read else name
 
     def authorization(self) -> Authorize | None:
         """What gives calls their credentials, where `source_handler` was given something for that."""

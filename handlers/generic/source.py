@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -31,6 +31,7 @@ def source_handler(
     verify: Callable[[InboundRequest, VerifyOptions, datetime], None] | None = None,
     verify_options: frozenset[str] = frozenset(),
     proof_in_headers: bool = False,
+    signed_headers: Collection[str] = (),
     sign: Callable[[HttpRequest, VerifyOptions, datetime], HttpRequest] | None = None,
     handshake: Callable[[InboundRequest, Any], HandshakeResponse | None] | None = None,
     authorize: Authorize | None = None,
@@ -47,6 +48,8 @@ def source_handler(
         verify: proves who sent a webhook, for endpoints with the scheme `handler`; needs `sign`.
         verify_options: see `Handler`; of `verify`.
         proof_in_headers: see `Handler`; of `verify`.
+        signed_headers: those that the proof covers which `verify` checks; with `proof_in_headers` all are proven. An
+            event's id in another one (`key_header`, `webhook-id`) is not read, unless `fields.time` is configured.
         sign: the counterpart of `verify`, for samples and tests.
         handshake: asked before the `challenges` of the configuration. For POST requests `config` must override
             `post_handshakes`.
@@ -62,6 +65,7 @@ def source_handler(
             "verify": verify,
             "verify_options": verify_options,
             "proof_in_headers": proof_in_headers,
+            "signed_headers": None if proof_in_headers else frozenset(name.lower() for name in signed_headers),
             "sign": sign,
         }
     if handshake is not None:

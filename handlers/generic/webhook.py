@@ -23,7 +23,7 @@ from app.kit.keys import read_status
 from app.kit.paths.budget import one_budget
 from app.kit.paths.path import find, is_plain
 from app.kit.payload import decode_any
-from app.kit.signing import verify_token
+from app.kit.signing import proven_part, verify_token
 from app.kit.times import read_time
 from handlers.generic import challenges, cloudevents
 from handlers.generic.config import AUTO, FORM, Config
@@ -130,8 +130,9 @@ def _read(
     if status is not None and config.unknown_statuses == "quarantine" and status not in config.phases:
         return Unrecognized(f"`phases` does not list the status {shown(status)}: add it")
     facts = facts_of(document, phase, config, raw)
-    key = _key(request, document, number, config, is_cloud=is_cloud)
-    return ParsedEvent(order, type_, key, facts, _occurred_at(document, config, is_cloud=is_cloud))
+    occurred_at = _occurred_at(document, config, is_cloud=is_cloud)
+    key = _key(request, document, number, config, occurred_at, is_cloud=is_cloud)
+    return ParsedEvent(order, type_, key, facts, occurred_at)
 
 
 def _event_of(request: InboundRequest, document: Any, config: Config, *, is_cloud: bool) -> str | None:
@@ -153,20 +154,51 @@ def _nothing_said(event: str | None, config: Config) -> str:
     return f"it says nothing of the order's standing: {named}, and {looked}; see fields.event and fields.status"
 
 
-def _key(request: InboundRequest, document: Any, number: int, config: Config, *, is_cloud: bool) -> bytes:
-    """The idempotency key: what is configured outranks the standards, and both outrank a digest of the body."""
+def _key(
+    request: InboundRequest,
+    document: Any,
+    number: int,
+    config: Config,
+    occurred_at: datetime | None,
+    *,
+    is_cloud: bool,
+) -> bytes:
+    """The idempotency key: what is configured outranks the standards, and both outrank a digest of the body.
+
+    Whoever has a copy of a request can change the headers that its proof does not cover. An id in one of those counts
+    only if the event itself says when it occurred: then a repetition changes nothing.
+    """
     own = text_at(config.fields.event_id, document)
     if own is not None:
         return b"id\0" + own.encode("utf-8", "surrogatepass")
-    header = request.headers.get(config.key_header) if config.key_header else None
+    is_binary = is_cloud and cloudevents.is_binary(request)
+    # Where all headers are proven, nothing depends on it.
+    is_timed = request.proven_headers is not None and _is_timed(document, config, occurred_at, is_binary=is_binary)
+    name = config.key_header
+    header = request.headers.get(name) if name and (is_timed or _is_proven(request, name.lower())) else None
     if header:
         return f"header\0{header}\0{number}".encode("utf-8", "surrogatepass")
-    if is_cloud:
+    if is_cloud and (is_timed or not is_binary or _is_proven(request, *cloudevents.IDENTITY)):
         return b"cloudevent\0" + cloudevents.identity(document)
-    webhook_id = request.headers.get(_WEBHOOK_ID)
+    webhook_id = request.headers.get(_WEBHOOK_ID) if _is_proven(request, _WEBHOOK_ID) else None
     if webhook_id:
         return f"webhook\0{webhook_id}\0{number}".encode("utf-8", "surrogatepass")
-    return b"body\0" + blake2b(request.body, digest_size=16).digest() + str(number).encode()
+    return b"body\0" + blake2b(proven_part(request), digest_size=16).digest() + str(number).encode()
+
+
+def _is_proven(request: InboundRequest, *headers: str) -> bool:
+    return request.proven_headers is None or request.proven_headers.issuperset(headers)
+
+
+def _is_timed(document: Any, config: Config, occurred_at: datetime | None, *, is_binary: bool) -> bool:
+    """Whether what is proven says when the event occurred: its place among others is then the same at any receipt."""
+    if config.fields.time is None or occurred_at is None or occurred_at.tzinfo is None:
+        return False
+    if not is_binary:
+        return True
+    # All but the data of such an event stands in headers.
+    by_data = find(config.fields.time, {"data": document.get("data")})
+    return by_data is not None and read_time(by_data, config.zone) == occurred_at
 
 
 def _occurred_at(document: Any, config: Config, *, is_cloud: bool) -> datetime | None:

@@ -123,7 +123,8 @@ class Finding(Model, kw_only=True):
     code: str
     """`paused`, `credentials_refused`, `policy_halted`, `policy_failing`, `breaker_open`, `throttled`,
     `quarantined`, `approvals`, `indeterminate`, `account`, `endpoint_failing`, `endpoint_silent`,
-    `public_url`, `keys`, `registrations`, `subscription_failing`, `subscription_disabled`, `search_index`.
+    `public_url`, `keys`, `unread_header`, `registrations`, `subscription_failing`, `subscription_disabled`,
+    `search_index`.
     """
     what: str
     """The subject, such as `account acme`."""

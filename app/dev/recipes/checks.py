@@ -115,6 +115,12 @@ def _faults_in_secrets(trial: Trial) -> Faults:
             yield f"{recipe.place('accounts', 0)}: {text}"
 
 
+def _faults_in_headers(trial: Trial) -> Faults:
+    """The header with an event's id is read: the source signs it, or its events state their times."""
+    if trial.endpoint is not None and trial.endpoint.unread_header is not None:
+        yield f"{trial.recipe.place('accounts', 0, 'config', 'key_header')}: {'; '.join(trial.endpoint.warnings)}"
+
+
 def _faults_in_statuses(trial: Trial) -> Faults:
     """The listed statuses are all mapped, and topics are events that the account knows."""
     recipe, config = trial.recipe, trial.account.spec.config
@@ -315,6 +321,7 @@ def _json(value: Any) -> str:
 _CHECKS: tuple[Callable[[Trial], Faults], ...] = (
     _faults_in_writing,
     _faults_in_secrets,
+    _faults_in_headers,
     _faults_in_statuses,
     _faults_in_fixtures,
     faults_in_proofs,

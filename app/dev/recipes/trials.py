@@ -81,7 +81,10 @@ class Trial:
 
     def parse(self, given: Request) -> Parsed:
         """What the endpoint reads out of a request. Raises `MalformedPayload`."""
-        return self.account.handler.parse(self.request(given), self.account.config)
+        request, endpoint = self.request(given), self.endpoint
+        if endpoint is not None:
+            request = replace(request, proven_headers=endpoint.proven_headers, proven_body=endpoint.proven_body)
+        return self.account.handler.parse(request, self.account.config)
 
     def handshake(self, fixture: FixtureSpec) -> HandshakeResponse | None:
         """The response to a challenge; None: it is none."""

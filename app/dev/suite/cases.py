@@ -70,7 +70,8 @@ class Fixture:
     @property
     def request(self) -> InboundRequest:
         given = self.data["request"]
-        return inbound(given["headers"], given["body"], given["query"])
+        request = inbound(given["headers"], given["body"], given["query"])
+        return msgspec.structs.replace(request, proven_headers=self.handler.signed_headers)
 
     def parse(self, request: InboundRequest | None = None) -> Parsed:
         config = config_of(self.handler, self.data.get("config", {}))
@@ -223,7 +224,7 @@ class Loop:
         options = options_of(self.handler, *self.given["secrets"])
         for webhook in self.simulator.emitted():
             headers = CIMultiDict({**webhook.headers, **self.given["webhook_headers"]})
-            request = InboundRequest(headers, {}, webhook.body)
+            request = InboundRequest(headers, {}, webhook.body, proven_headers=self.handler.signed_headers)
             verify(self.handler, request, options, self.at)
             parsed = self.handler.parse(request, self.config)
             if not isinstance(parsed, Ignored):

@@ -61,6 +61,7 @@ def run(source: TrialSource, target: Endpoint | Account, webhooks: Sequence[Give
         units = [unit for unit in units if wanted.order in _names(unit)] or [unheard(account, wanted.order, now)]
     shown = [_order(account, unit, wanted, Mask(target)) for unit in units]
     failure = _first_failure(results, shown)
+    warned = account.warnings if endpoint is None else (*account.warnings, *endpoint.warnings)
     return Trial(
         ok=not failure,
         failure=failure,
@@ -71,7 +72,7 @@ def run(source: TrialSource, target: Endpoint | Account, webhooks: Sequence[Give
         at=wanted.now,
         webhooks=results,
         orders=shown,
-        notes=[*account.warnings, *_notes(source), *_notes_on_polling(endpoint, account, wanted), *wanted.notes],
+        notes=[*warned, *_notes(source), *_notes_on_polling(endpoint, account, wanted), *wanted.notes],
     )
 
 

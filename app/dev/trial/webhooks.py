@@ -68,7 +68,10 @@ def receive(
         if greeted is not None:
             return greeted, ()
     raw = [(name.encode(), value.encode()) for name, value in given.headers]
-    inbound = redacted(raw, given.inbound, endpoint.redactor, BODY_MAX).inbound
+    request = msgspec.structs.replace(
+        given.inbound, proven_headers=endpoint.proven_headers, proven_body=endpoint.proven_body
+    )
+    inbound = redacted(raw, request, endpoint.redactor, BODY_MAX).inbound
     parsed = parse_webhook(endpoint.account, inbound, now, RECEIPT, BODY_MAX)
     return _result(endpoint, given.name, proof, inbound, parsed), parsed.commands
 

@@ -1,5 +1,6 @@
 """Proofs of origin that serve any provider; `schemes` lists them."""
 
+from app.kit.signing.coverage import proven_part, signed_body, signed_headers
 from app.kit.signing.credentials import QUERY_TOKEN, verify_token
 from app.kit.signing.hmac_scheme import HmacScheme, default_signed, keys_of, scheme_of
 from app.kit.signing.items import items_of
@@ -32,11 +33,14 @@ __all__ = [
     "is_keyless",
     "items_of",
     "keys_of",
+    "proven_part",
     "read_document",
     "require_fresh",
     "require_match",
     "scheme_of",
     "secrets_of",
+    "signed_body",
+    "signed_headers",
     "signed_parts",
     "signs_url",
     "unheeded",

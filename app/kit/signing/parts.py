@@ -118,6 +118,11 @@ def header_names(text: str) -> tuple[str, ...]:
     return tuple(place.partition(":")[2] for place in _PLACE.findall(text) if place.startswith("header:"))
 
 
+def body_parts(text: str) -> str:
+    """The text without its places for anything but the body."""
+    return _PLACE.sub(lambda place: place[0] if place[1].partition(":")[0] in BODY_PLACES else "", text)
+
+
 def path_keys(path: str) -> tuple[str, ...]:
     """The keys of a dotted path. Raises ValueError."""
     keys = tuple(path.split("."))

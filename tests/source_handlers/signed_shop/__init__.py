@@ -83,6 +83,7 @@ HANDLER = generic.source_handler(
     config=Config,
     verify=verify,
     verify_options=frozenset({"tolerance_s"}),
+    signed_headers=(TIME, NONCE),
     sign=sign,
     authorize=authorize,
     simulator=SignedShop,

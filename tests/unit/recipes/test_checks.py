@@ -103,6 +103,13 @@ FAULTS: dict[str, tuple[Change, str]] = {
         text("      scheme: hmac\n", "      scheme: github\n"),
         "endpoint printify-in: verify.prefix",
     ),
+    "a header that nothing proves": (
+        text(
+            "      fields:\n        event: type\n        event_id: id\n        time: created_at\n",
+            "      key_header: X-Id\n      fields:\n        event: type\n        event_id: id\n",
+        ),
+        "endpoint printify-in: key_header X-Id of account printify is not read",
+    ),
     "another event": (
         data("fixtures/canceled.json", "events", 0, "type", value="order.created"),
         "fixtures/canceled.json: events: they are",
