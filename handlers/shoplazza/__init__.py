@@ -34,6 +34,7 @@ HANDLER = Handler(
     limits=Limits(burst=40, rate_per_s=2.0),
     verify=verify,
     verify_options=OPTIONS["shopify"],
+    signed_headers=frozenset(),
     sign=sign,
     sample=sample,
     setup=setup,

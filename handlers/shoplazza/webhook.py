@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 
 from app.contract import Ignored, InboundRequest, Parsed, ParsedEvent, Unrecognized
@@ -41,7 +42,8 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     order = unwrap(decode(raw, "Shoplazza"))
     id = identify(order)
     facts = facts_of(order, topic, config, raw)
-    return (ParsedEvent(id, topic.type, _key(request, name), facts, occurred_at(order, facts.phase, config)),)
+    moment = occurred_at(order, facts.phase, config)
+    return (ParsedEvent(id, topic.type, _key(request, name, moment), facts, moment),)
 
 
 def _about_no_order(name: str) -> Ignored | Unrecognized:
@@ -59,9 +61,14 @@ def _about_no_order(name: str) -> Ignored | Unrecognized:
     )
 
 
-def _key(request: InboundRequest, topic: str) -> bytes:
-    """The event's key: Shoplazza's deduplication id, or else topic and body together."""
+def _key(request: InboundRequest, topic: str, moment: datetime | None) -> bytes:
+    """The event's key: Shoplazza's deduplication id, or else topic and body together.
+
+    The signature covers the body alone, so that whoever has a copy of a request can send it again under another id. The
+    id counts only if the order says when it changed: then a repetition changes nothing.
+    """
     given = request.headers.get(DEDUPLICATION_HEADER)
-    if given:
+    is_timed = moment is not None and moment.tzinfo is not None
+    if given and (is_timed or request.proven_headers is None):
         return b"id\0" + given.encode("utf-8", "surrogateescape")
     return f"body\0{topic}\0".encode() + request.body

@@ -161,6 +161,21 @@ def test_without_one_topic_and_body_tell_duplicates() -> None:
     assert len({key(), key(tags="x"), key("orders/paid"), key(**{DEDUPLICATION: "one"})}) == 4
 
 
+def test_the_id_of_an_order_without_a_time_tells_nothing_as_nothing_proves_it() -> None:
+    def key_of(id: str, proven: frozenset[str] | None, updated_at: str | None) -> bytes:
+        headers = CIMultiDict({"X-Shoplazza-Topic": "orders/update", "X-Shoplazza-Deduplication-ID": id})
+        body = json.dumps({"order": order(updated_at=updated_at)}).encode()
+        parsed = HANDLER.parse(InboundRequest(headers, {}, body, proven_headers=proven), make())
+        assert not isinstance(parsed, (Ignored, Unrecognized))
+        return parsed[0].key
+
+    for updated_at in (None, "2026-03-02T16:00:00"):
+        assert key_of("1", HANDLER.signed_headers, updated_at) == key_of("2", HANDLER.signed_headers, updated_at)
+        assert key_of("1", None, updated_at) != key_of("2", None, updated_at)
+    timed = "2026-03-02T16:00:00Z"
+    assert key_of("1", HANDLER.signed_headers, timed) != key_of("2", HANDLER.signed_headers, timed)
+
+
 def test_a_replay_under_another_id_changes_nothing() -> None:
     """The header is not signed: whoever replays an old body may call it new."""
     old = observe({"order": order(updated_at="2026-03-02T16:00:00Z")}, **{DEDUPLICATION: "1"})
