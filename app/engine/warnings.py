@@ -21,7 +21,7 @@ _TIMES = (
 _OPENING = (
     "account {account}: config.fields.opened_at: the value there is not a time (first seen at "
     "{since:%Y-%m-%dT%H:%M:%SZ}). The opening time of such orders is unknown, and policies that count from it do not "
-    "act: name a field with an ISO 8601 or unix time, or leave it out."
+    "act: name a field with an ISO 8601, RFC 5322 or unix time, or leave it out."
 )
 
 

@@ -49,7 +49,7 @@ class Throttle(Part):
         None, description="Where the response says how long to wait: header:NAME, or a JMESPath over its JSON."
     )
     unit: Literal["s", "ms", "unix", "iso"] = Field(
-        "s", description="What `wait` is: seconds, milliseconds, or a time: unix seconds, ISO 8601."
+        "s", description="What `wait` is: seconds, milliseconds, or a time: unix seconds, ISO 8601, RFC 5322."
     )
     remaining: Place | None = Field(
         None, description="Where the response says how much is left of the limit: a number, or used/limit (39/40)."

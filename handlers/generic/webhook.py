@@ -208,5 +208,5 @@ def _occurred_at(document: Any, config: Config, *, is_cloud: bool) -> datetime |
         return None
     moment = read_time(value, config.zone)
     if moment is None:
-        raise MalformedPayload(f"what stands at {path} (fields.time) is neither an ISO 8601 time nor unix time")
+        raise MalformedPayload(f"what stands at {path} (fields.time) is no time of ISO 8601 or RFC 5322, nor unix time")
     return moment

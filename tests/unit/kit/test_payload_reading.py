@@ -122,3 +122,50 @@ def test_a_time_that_the_clocks_repeat_or_skip_stays_in_its_zone(local: str) -> 
     assert moment is not None
     assert moment.tzinfo is zone_of("America/Denver")
     assert moment.replace(tzinfo=None).isoformat() == local
+
+
+def test_a_time_of_rfc_5322_is_one_instant() -> None:
+    noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    for text in (
+        "Mon, 02 Mar 2026 12:00:00 +0000",
+        "Mon, 2 Mar 2026 12:00:00 +0000",
+        "Mon,  2 Mar 2026 12:00:00 +0000",
+        "02 Mar 2026 12:00 +0000",
+        "Mon, 02 Mar 2026 05:00:00 -0700",
+        "Tue, 03 Mar 2026 00:30:00 +1230",
+        "Mon, 02 Mar 2026 12:00:00 GMT",
+        "Mon, 02 Mar 2026 12:00:00 UT",
+        "Mon, 02 Mar 2026 12:00:00 -0000",
+    ):
+        for zone in (None, zone_of("America/Denver")):
+            moment = read_time(text, zone)
+            assert moment == noon, text
+            assert moment.tzinfo is UTC, text
+
+
+def test_what_is_only_like_a_time_of_rfc_5322_is_none() -> None:
+    for text in (
+        "Mon, 02 Mar 2026 12:00:00",  # the RFC demands a zone
+        "Mon, 02 Mar 2026 12:00:00 EST",  # obsolete, and ambiguous in practice
+        "Mon, 02 Mar 2026 12:00:00 Z",
+        "Mon, 02 Mar 2026 12:00:00 +0060",
+        "Mon, 02 Mar 2026 12:00:00 +9900",
+        "Tue, 02 Mar 2026 12:00:00 +0000",  # it was a Monday
+        "Mon, 02 Mar 26 12:00:00 +0000",
+        "Mon, 30 Feb 2026 12:00:00 +0000",
+        "Mon, 02 Mar 2026 24:00:00 +0000",
+        "Mon, 02 Mar 2026 12:00:61 +0000",
+        "Mon, 02 Mar 2026 12 +0000",
+        "Mon, 02 Mar 2026 12.00.00 +0000",
+        "Mon, 02 Mar 2026 12:00:00 +0000 (noon)",
+        "Mon, 02 Mar 2026 12:00:00 +0000\n",
+        " Mon, 02 Mar 2026 12:00:00 +0000",
+        "Montag, 02 Mar 2026 12:00:00 +0000",
+        "Sat, 01 Jan 0000 00:00:00 +0000",
+        "Fri, 31 Dec 9999 23:59:59 -0100",
+        "Mon, \u0660\u0662 Mar 2026 12:00:00 +0000",
+        "12:00",
+        ":",
+        "Mon, 02 Mar 2026 12:00:00 " + "+" * 1_000_000,
+    ):
+        assert read_time(text, None) is None, text[:60]
