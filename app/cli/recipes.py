@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import completion, output
-from app.cli.failure import Failure
+from app.cli.failure import MISUSED, Failure
 from app.cli.options import Json
 from app.cli.output import Column
 
 if TYPE_CHECKING:
+    from app.dev.recipes.expectations import Written
     from app.dev.recipes.folder import Recipe
 
 app = typer.Typer(
@@ -45,11 +46,18 @@ def check_recipe(
             metavar="NAME", help="A recipe of this release, or the FILE of another.", autocompletion=completion.recipes
         ),
     ],
+    write: Annotated[
+        bool,
+        typer.Option(
+            "--write", metavar="", help="First write what fixtures and answers give into them, and show the changes."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Run a recipe's fixtures, answers and signatures; the exit code is 0 if all are as they say, else 1."""
     from app.dev.recipes.checks import faults_of
 
+    written = _write(name, as_json=json) if write else []
     recipe = read_recipe(name)
     faults = faults_of(recipe)
     counts = {
@@ -58,12 +66,38 @@ def check_recipe(
         "vectors": len(recipe.vectors),
     }
     if json:
-        output.print_json({"name": recipe.name, "faults": faults, **counts})
+        output.print_json({"name": recipe.name, "faults": faults, **counts, **({"written": written} if write else {})})
     if faults:
         raise Failure("\n".join([f"The recipe {recipe.name} has faults:", *faults]))
     if not json:
         listed = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
         output.show(output.clean(f"{recipe.name}: ok ({listed})"))
+
+
+def _write(given: str, *, as_json: bool) -> list[Written]:
+    """Write what a recipe's fixtures and answers give into them, and show what was written."""
+    from app.config.faults import InvalidResourceError
+    from app.dev.recipes.expectations import write_expected
+    from app.dev.recipes.folder import RecipeError, folder_of
+
+    try:
+        folder = folder_of(given)
+        if folder is None:
+            raise Failure(f"--write is for a recipe of your own: give its folder or its file, not {given!r}.", MISUSED)
+        written = write_expected(folder)
+    except RecipeError as error:
+        raise Failure("\n".join(error.faults)) from error
+    except (InvalidResourceError, KeyError):
+        return []  # the test says what is wrong
+    if not as_json:
+        for one in written:
+            output.show(*map(output.clean, one.diff.splitlines()))
+        output.say(
+            f"Wrote {', '.join(one.file for one in written)}: compare each change with the source's document."
+            if written
+            else "Nothing was written: fixtures and answers are as they say."
+        )
+    return written
 
 
 def read_recipe(given: str) -> Recipe:

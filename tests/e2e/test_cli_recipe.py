@@ -163,6 +163,13 @@ def test_a_recipe_of_ones_own_is_tested_and_added(here: Machine):
     )
     ran = here.run("recipe", "test", "printify", code=1)
     assert "fixtures/canceled.json: orders: they are" in ran.err
+    wrote = here.run("recipe", "test", "printify/recipe.yaml", "--write")
+    assert '-      "cancelable": "yes",\n+      "cancelable": "no",' in wrote.out
+    assert "Wrote fixtures/canceled.json: compare" in " ".join(wrote.err.split())
+    assert "printify: ok" in wrote.out
+    assert here.json("recipe", "test", "printify", "--write")["written"] == []
+    assert "Nothing was written" in here.run("recipe", "test", "printify", "--write").err
+    assert "is for a recipe of your own" in here.run("recipe", "test", "shopify", "--write", code=2).err
     added = here.json("recipe", "add", "printify", "--set", "PRINTIFY_SHOP_ID=7", "--yes")
     assert added["trial"]["ok"]
     assert "/v1/shops/7/orders" in text(here, "printify.yaml")

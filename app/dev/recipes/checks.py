@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from app.config.faults import InvalidResourceError
@@ -25,7 +24,7 @@ from app.contract import (
 )
 from app.dev.recipes import trials
 from app.dev.recipes.folder import Recipe, RecipeError
-from app.dev.recipes.model import FACTS, FAILED, AnswerSpec, ExpectedRequest, FixtureSpec, Missing
+from app.dev.recipes.model import FACTS, FAILED, AnswerSpec, FixtureSpec, Missing
 from app.dev.recipes.proofs import faults_in_proofs
 from app.dev.recipes.trials import Trial, TrialError, trial_of
 from app.dev.recipes.written import written
@@ -147,8 +146,7 @@ def _faults_in_challenge(trial: Trial, _: str, fixture: FixtureSpec) -> Faults:
     if given is None or expected is None:
         yield "response: it is no challenge"
         return
-    headers, body = _in_form(given.headers, given.body, expected.headers, expected.body)
-    shown = {"status": given.status, "headers": headers, "body": body, "confirm": given.confirm}
+    shown = trials.shown_response(given, expected)
     if shown != expected.model_dump():
         yield f"response: it is {_json(shown)}"
 
@@ -170,16 +168,11 @@ def _faults_in_fixture(trial: Trial, name: str, fixture: FixtureSpec) -> Faults:
         yield f"events: they are {_json(events)}"
     yield from _faults_in_arrival(fixture, parsed)
     try:
-        orders = trial.orders_after(name)
+        found, failed = trials.standings(trial, name, fixture)
     except (TrialError, MalformedPayload) as error:
         yield f"after: {error}"
         return
-    found = {}
-    for id, order in orders.items():
-        verdict = trial.verdict(order, fixture.moment(NOW))
-        found[id] = {"phase": order.phase, "cancelable": verdict.cancelable, "reason": verdict.reason}
-        if verdict.reason == "rule_failed":
-            yield f"orders.{id}: {verdict.explanation}"
+    yield from (f"orders.{id}: {explanation}" for id, explanation in failed.items())
     if found != {id: standing.model_dump() for id, standing in fixture.orders.items()}:
         yield f"orders: they are {_json(found)}"
 
@@ -262,26 +255,9 @@ def _faults_in_calls(trial: Trial, answer: AnswerSpec, calls: list[HttpRequest])
         yield f"requests: {len(calls)} calls are made"
         return
     for number, (call, expected) in enumerate(zip(calls, answer.requests, strict=True)):
-        shown = _shown_call(call, expected)
+        shown = trials.shown_call(call, expected)
         if shown != expected.model_dump():
             yield f"requests.{number}: it is {_json(shown)}"
-
-
-def _shown_call(call: HttpRequest, expected: ExpectedRequest) -> dict[str, Any]:
-    headers, body = _in_form(call.headers, call.body, expected.headers, expected.body)
-    return {"method": call.method, "url": call.url, "headers": headers, "body": body}
-
-
-def _in_form(
-    headers: Mapping[str, str], body: bytes, expected: Mapping[str, str], expected_body: Any
-) -> tuple[dict[str, str], Any]:
-    """Headers and body in the form of what is expected: the headers that it has, and JSON if it has JSON."""
-    shown: Any = body.decode(errors="replace")
-    if not isinstance(expected_body, str):
-        with suppress(ValueError):
-            shown = json.loads(body)
-    given = {name.lower(): value for name, value in headers.items()}
-    return {name: given.get(name.lower(), "") for name in expected}, shown
 
 
 def _faults_in_coverage(trial: Trial) -> Faults:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -21,6 +21,7 @@ from app.runtime.validation_messages import validation_message
 
 M = TypeVar("M", bound=BaseModel)
 
+ANSWERS = "answers.json"
 RESOURCES = ("accounts", "endpoints")
 DIGEST_CHARS = 12
 
@@ -90,23 +91,38 @@ class Recipe:
         return sha256(self.resources_text.encode()).hexdigest()[:DIGEST_CHARS]
 
 
-def open_recipe(given: str) -> Recipe:
-    """A recipe by its name, its folder or its file. Raises `RecipeError`."""
+def folder_of(given: str) -> Path | None:
+    """The folder of a recipe that is given by its folder or its file; None: by no path. Raises `RecipeError`."""
     path = Path(given)
     if (path / FILE).is_file():
-        return read(path)
-    if path.is_file():
-        if path.name != FILE:
-            raise RecipeError(f"{given} is no recipe: give its folder, or the {FILE} in it")
-        return read(path.parent)
+        return path
+    if not path.is_file():
+        return None
+    if path.name != FILE:
+        raise RecipeError(f"{given} is no recipe: give its folder, or the {FILE} in it")
+    return path.parent
+
+
+def open_recipe(given: str) -> Recipe:
+    """A recipe by its name, its folder or its file. Raises `RecipeError`."""
+    folder = folder_of(given)
+    if folder is not None:
+        return read(folder)
     if given in names():
         return read(shipped() / given)
     listed = ", ".join(names()) or "none here"
     raise RecipeError(f"There is no recipe {given!r}, nor a folder with a {FILE}; there are: {listed}")
 
 
-def read(folder: Path) -> Recipe:
-    """The recipe in a folder. Raises `RecipeError` with all faults of its files."""
+def _as_it_is(entry: Any, _: type[BaseModel]) -> Any:
+    return entry
+
+
+def read(folder: Path, draft: Callable[[Any, type[Any]], Any] = _as_it_is) -> Recipe:
+    """The recipe in a folder. Raises `RecipeError` with all faults of its files.
+
+    `draft` completes a fixture or an answer that says nothing of its result yet.
+    """
     file = folder / FILE
     try:
         root, content = load(file, FILE)
@@ -124,10 +140,10 @@ def read(folder: Path) -> Recipe:
     examples = {name: ask.example for name, ask in spec.asks.items()}
     fixtures: dict[str, FixtureSpec] = {}
     for path in sorted((folder / "fixtures").glob("*.json")):
-        for fixture in _read_json(path, f"fixtures/{path.name}", FixtureSpec, examples, faults):
+        for fixture in _read_json(path, f"fixtures/{path.name}", FixtureSpec, examples, faults, draft):
             fixtures[path.stem] = fixture
-    answers = tuple(_read_list(folder / "answers.json", AnswerSpec, examples, faults))
-    vectors = tuple(_read_list(folder / "vector.json", VectorSpec, {}, faults))
+    answers = tuple(_read_list(folder / ANSWERS, AnswerSpec, examples, faults, draft))
+    vectors = tuple(_read_list(folder / "vector.json", VectorSpec, {}, faults, draft))
     if faults:
         raise RecipeError(*faults)
     return Recipe(folder.resolve().name, folder, spec, text, root, fixtures, answers, vectors)
@@ -141,14 +157,23 @@ def _faults_in_order(root: yaml.Node) -> Iterator[str]:
         yield f"{FILE}: accounts and endpoints must be the last keys of the file: `add` writes them as they stand"
 
 
-def _read_list(file: Path, model: type[M], examples: dict[str, str], faults: list[str]) -> Iterator[M]:
+def _read_list(
+    file: Path, model: type[M], examples: dict[str, str], faults: list[str], draft: Callable[[Any, type[Any]], Any]
+) -> Iterator[M]:
     """The entries of a file that holds a list, or one entry; none where there is no file."""
     if not file.exists():
         return
-    yield from _read_json(file, file.name, model, examples, faults)
+    yield from _read_json(file, file.name, model, examples, faults, draft)
 
 
-def _read_json(file: Path, name: str, model: type[M], examples: dict[str, str], faults: list[str]) -> Iterator[M]:
+def _read_json(
+    file: Path,
+    name: str,
+    model: type[M],
+    examples: dict[str, str],
+    faults: list[str],
+    draft: Callable[[Any, type[Any]], Any],
+) -> Iterator[M]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -162,7 +187,8 @@ def _read_json(file: Path, name: str, model: type[M], examples: dict[str, str], 
         if unknown:
             continue
         try:
-            yield TypeAdapter(model).validate_python(substitute(entry, examples) if examples else entry)
+            filled = substitute(entry, examples) if examples else entry
+            yield TypeAdapter(model).validate_python(draft(filled, model) if isinstance(filled, dict) else filled)
         except ValidationError as error:
             faults += [f"{where}: {text}" for _, text in _faults_in(error, model)]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -35,7 +37,7 @@ from app.contract import (
 from app.core.event import to_event
 from app.core.order import apply, fold
 from app.dev.recipes.folder import Recipe
-from app.dev.recipes.model import AnswerSpec, FixtureSpec, Proof, Request
+from app.dev.recipes.model import AnswerSpec, ExpectedRequest, FixtureSpec, Proof, Request, Response
 from app.dev.suite.cases import NOW, context, drive, inbound, verify
 from app.dev.trial.flows import CANCELLATION
 
@@ -231,6 +233,45 @@ def shown_events(events: list[ParsedEvent]) -> list[dict[str, Any]]:
     """Events as fixtures have them: without their keys."""
     listed: list[dict[str, Any]] = json_of(events)
     return [{name: value for name, value in event.items() if name != "key"} for event in listed]
+
+
+def standings(trial: Trial, name: str, fixture: FixtureSpec) -> tuple[dict[str, Any], dict[str, str]]:
+    """(how each order stands after a fixture's events, why the rules failed for those for which they did), by id.
+
+    Raises `TrialError`, `MalformedPayload`.
+    """
+    found, failed = dict[str, Any](), dict[str, str]()
+    for id, order in trial.orders_after(name).items():
+        verdict = trial.verdict(order, fixture.moment(NOW))
+        found[id] = {"phase": order.phase, "cancelable": verdict.cancelable, "reason": verdict.reason}
+        if verdict.reason == "rule_failed":
+            failed[id] = verdict.explanation
+    return found, failed
+
+
+def shown_response(given: HandshakeResponse, expected: Response | None) -> dict[str, Any]:
+    """The response to a challenge, in the form of what is expected; of headers all, if nothing is."""
+    wanted, body = (given.headers, None) if expected is None else (expected.headers, expected.body)
+    headers, body = _in_form(given.headers, given.body, wanted, body)
+    return {"status": given.status, "headers": headers, "body": body, "confirm": given.confirm}
+
+
+def shown_call(call: HttpRequest, expected: ExpectedRequest) -> dict[str, Any]:
+    """A call, in the form of what is expected."""
+    headers, body = _in_form(call.headers, call.body, expected.headers, expected.body)
+    return {"method": call.method, "url": call.url, "headers": headers, "body": body}
+
+
+def _in_form(
+    headers: Mapping[str, str], body: bytes, expected: Mapping[str, str], expected_body: Any
+) -> tuple[dict[str, str], Any]:
+    """Headers and body in the form of what is expected: the headers that it has, and JSON if it has JSON."""
+    shown: Any = body.decode(errors="replace")
+    if not isinstance(expected_body, str):
+        with suppress(ValueError):
+            shown = json.loads(body)
+    given = {name.lower(): value for name, value in headers.items()}
+    return {name: given.get(name.lower(), "") for name in expected}, shown
 
 
 def json_of(value: Any) -> Any:
