@@ -43,8 +43,8 @@ def _without_results(folder: Path) -> None:
 
 
 def test_results_that_are_missing_are_written_as_the_recipe_had_them(tmp_path: Path) -> None:
-    # A challenge, registrations, an order that only a probe tells of, and plain webhooks.
-    for name in ("ebay", "shopify", "twilio", "printify"):
+    # A challenge, registrations, a cancel made of what the probe before it says, and no webhooks at all.
+    for name in ("ebay", "shopify", "square", "shipstation"):
         folder = _copy(name, tmp_path)
         before = read(folder)
         _without_results(folder)
@@ -87,3 +87,16 @@ def test_what_cannot_be_run_is_left_to_the_test(tmp_path: Path) -> None:
     (folder / "answers.json").write_text(json.dumps(answers), encoding="utf-8")
     assert write_expected(folder) == []
     assert any("makes more than 0 calls" in fault for fault in faults_of(read(folder)))
+
+
+def test_a_secret_in_what_is_written_is_its_variable(tmp_path: Path) -> None:
+    folder = _copy("printify", tmp_path)
+    answers = _json(folder / "answers.json")
+    number = next(number for number, answer in enumerate(answers) if answer.get("requests"))
+    headers = answers[number]["requests"][0]["headers"]
+    before = dict(headers)
+    assert "${PRINTIFY_TOKEN}" in before["Authorization"]
+    headers["Authorization"] = "Bearer another"
+    (folder / "answers.json").write_text(json.dumps(answers), encoding="utf-8")
+    assert [one.file for one in write_expected(folder)] == ["answers.json"]
+    assert _json(folder / "answers.json")[number]["requests"][0]["headers"] == before
