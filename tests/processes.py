@@ -34,7 +34,7 @@ class Process:
     """`rescind` with these arguments in a process of its own; as `subprocess.Popen`, as far as tests need it.
 
     What it writes goes to files, if nothing else is said: they never fill up, as pipes do. `prelude` is Python that it
-    runs first.
+    runs first. `root` is the checkout whose release runs, with the packages that are installed here.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Process:
         stdout: int | IO[bytes] | None = None,
         stderr: int | IO[bytes] | None = None,
         prelude: str = "",
+        root: Path = ROOT,
     ) -> None:
         self.args, self.returncode = list(args), None
         self._written: dict[str, int] = {}
@@ -55,7 +56,7 @@ class Process:
             fds = [nothing.fileno() if each == subprocess.DEVNULL else _fileno(each) for each in streams]
             self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             job = json.dumps({"args": self.args, "env": dict(env), "cwd": str(cwd), "prelude": prelude}).encode()
-            socket.send_fds(_nursery(), [job], [theirs.fileno(), *fds])
+            socket.send_fds(_nursery(root), [job], [theirs.fileno(), *fds])
             theirs.close()
         self._line.settimeout(HANGS_S)
         self.pid = int(self._line.recv(64))
@@ -128,14 +129,14 @@ def _fileno(stream: int | IO[bytes]) -> int:
 
 
 @cache
-def _nursery() -> socket.socket:
-    """The line to this process's nursery, which ends with us."""
+def _nursery(root: Path) -> socket.socket:
+    """The line to this process's nursery for a checkout, which ends with us."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for each in (ours, theirs):
         each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, nursery.MESSAGE_MAX)
-    command = [sys.executable, nursery.__file__, str(theirs.fileno())]
+    command = [sys.executable, str(root / "tests" / "nursery.py"), str(theirs.fileno())]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RESCIND_")}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, pass_fds=[theirs.fileno()], start_new_session=True)
+    process = subprocess.Popen(command, cwd=root, env=environment, pass_fds=[theirs.fileno()], start_new_session=True)
     theirs.close()
 
     @atexit.register

@@ -312,6 +312,8 @@ class Server(Api):
         self.log = directory / "server.log"
         self._process: Process | None = None
         self.port = 0
+        self.root = ROOT
+        """The checkout whose release runs."""
 
     @property
     def pid(self) -> int:
@@ -342,7 +344,7 @@ class Server(Api):
         environment, prelude = self._environment(), self.prelude
         with self.log.open("ab") as log:
             self._process = Process(
-                arguments, env=environment, cwd=self.directory, stdout=log, stderr=log, prelude=prelude
+                arguments, env=environment, cwd=self.directory, stdout=log, stderr=log, prelude=prelude, root=self.root
             )
 
     async def stop(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import time
@@ -16,7 +17,7 @@ import asyncpg
 from postgres import PostgresServer
 from processes import HANGS_S, Process
 from providers import PROVIDER_KEY, until
-from servers import TOKEN, Api, Server, account_of, endpoint_of
+from servers import ROOT, TOKEN, Api, Server, account_of, endpoint_of
 
 from app.config.settings import Settings
 from app.dev.sandbox import Runner, start_sandbox
@@ -119,7 +120,12 @@ class Cluster:
     """A database, its nodes, and a simulated provider for each account."""
 
     def __init__(
-        self, folder: Path, session: aiohttp.ClientSession, postgres: PostgresServer | None, url: str = ""
+        self,
+        folder: Path,
+        session: aiohttp.ClientSession,
+        postgres: PostgresServer | None,
+        url: str = "",
+        previous: Path | None = None,
     ) -> None:
         """Prepare; without `postgres` there is one node, on SQLite.
 
@@ -128,8 +134,10 @@ class Cluster:
             session: for requests to them.
             postgres: the server; it is started if it does not run.
             url: what the nodes are given where that is another.
+            previous: the checkout of an earlier release, which makes the schema, and which all nodes run at first.
         """
         self.folder, self.session, self.postgres = folder, session, postgres
+        self.previous = previous
         self.url = url or (postgres.url if postgres else f"sqlite:///{folder}/rescind.db")
         self.nodes: list[ChaosServer] = []
         self.watcher = Watcher(self.url) if postgres else None
@@ -143,12 +151,17 @@ class Cluster:
         self._sandbox = await start_sandbox(port=0, simulators=self.simulators)
         if self.postgres is not None and not self.postgres.running:
             await asyncio.to_thread(self.postgres.start)
+        if self.previous is not None:
+            await self.command("--version")  # what forks the new release takes seconds to start: not under load
+            code, said = await self.command("migrate", root=self.previous)
+            assert code == 0, said
         for number in range(nodes):
             folder = self.folder / f"node-{number}"
             prelude = preludes[number] if preludes else ""
             self.nodes.append(ChaosServer(f"node-{number}", folder, self.session, self.environment, prelude))
             if prelude:
                 self.nodes[-1].ready_path = "/healthz"  # by its clock it is not fit to get requests
+            self.nodes[-1].root = self.previous or ROOT
             await self.nodes[-1].start()
         for name in names:
             account = account_of(f"{self._sandbox.url}/{name}", limits=dict(limits), config={"timeout_s": 10.0})
@@ -174,7 +187,7 @@ class Cluster:
         return {
             "RESCIND_DATABASE_URL": self.url,
             "RESCIND_DATABASE_SCHEMA": SCHEMA,
-            "RESCIND_MIGRATE": "true",
+            "RESCIND_MIGRATE": "false" if self.previous else "true",
             "RESCIND_SECRET_KEY": SECRET_KEY,
         }
 
@@ -199,10 +212,11 @@ class Cluster:
         environment = {name.removeprefix("RESCIND_").lower(): value for name, value in self.environment.items()}
         return await open_store(Settings(**environment).database)
 
-    async def command(self, *arguments: str) -> tuple[int, str]:
+    async def command(self, *arguments: str, root: Path = ROOT, prelude: str = "") -> tuple[int, str]:
         """Run `rescind` on the same database; returns its exit code and all that it wrote."""
-        more = self.nodes[0]._environment() | self.environment
-        process = Process(arguments, env=more, cwd=self.folder)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("RESCIND_")}
+        environment = kept | self.environment
+        process = Process(arguments, env=environment, cwd=self.folder, root=root, prelude=prelude)
         code = await asyncio.to_thread(process.wait, HANGS_S)
         return code, process.written("out") + process.written("err")
 

@@ -59,6 +59,8 @@ class Chaos:
         self.happened, self.told = Happened(), load.told
         self.figures: dict[str, Any] = {}
         """What a script measured."""
+        self.faults: list[str] = []
+        """What a script found wrong."""
         self._under_way: dict[str, asyncio.Task[None]] = {}
 
     async def run(self, seconds: float) -> None:
@@ -100,7 +102,7 @@ class Chaos:
     async def kill(self, node: ChaosServer, moment: str, down_s: float) -> None:
         """Kill -9, and start again so much later."""
         caught = await self._await_moment(node, moment)
-        fault = await self._note(f"kill {moment}".strip(), node)
+        fault = await self.note(f"kill {moment}".strip(), node)
         fault.caught = caught
         await node.kill()
         await asyncio.sleep(down_s)
@@ -109,7 +111,7 @@ class Chaos:
 
     async def restart(self, node: ChaosServer) -> None:
         """SIGTERM, and start again."""
-        fault = await self._note("restart", node)
+        fault = await self.note("restart", node)
         await node.stop()
         await self.cluster.start_node(node)
         fault.until = time.monotonic()
@@ -118,7 +120,7 @@ class Chaos:
         """SIGSTOP for so long."""
         caught = await self._await_moment(node, moment, hold=True)
         node.signal(signal.SIGSTOP)
-        fault = await self._note(f"stop {seconds:g} s {moment}".strip(), node)
+        fault = await self.note(f"stop {seconds:g} s {moment}".strip(), node)
         fault.caught = caught
         await asyncio.sleep(seconds)
         node.signal(signal.SIGCONT)
@@ -135,7 +137,8 @@ class Chaos:
         await asyncio.to_thread(postgres.start)
         fault.until = time.monotonic()
 
-    async def _note(self, kind: str, node: ChaosServer) -> Fault:
+    async def note(self, kind: str, node: ChaosServer) -> Fault:
+        """A fault of a node begins."""
         fault = Fault(time.monotonic(), kind, node.name)
         self.happened.faults.append(fault)
         fault.owned = tuple(await self.owned(node))

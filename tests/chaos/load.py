@@ -6,14 +6,14 @@ import asyncio
 import heapq
 import random
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 import msgspec
 from chaos.cluster import ChaosServer, Cluster
-from servers import CANCEL_BODY, webhook
+from servers import CANCEL_BODY, Reply, webhook
 
 from app.core.event import event_id
 
@@ -21,6 +21,17 @@ CONNECTIONS = 16
 AVOID_S = 1.0
 """So long nobody asks a node that did not answer, as behind a load balancer."""
 PING_S = 0.1
+READ_S = 0.2
+READS = (
+    "/v1/orders?account={account}&limit=20",
+    "/v1/cancellations?account={account}&limit=20",
+    "/v1/events?account={account}&limit=20",
+    "/v1/receipts?account={account}&limit=20",
+    "/v1/attempts?account={account}&limit=20",
+    "/v1/accounts/{account}",
+    "/v1/overview",
+    "/v1/status",
+)
 CLOSING = "appointment.scheduled"
 OFFERED = (aiohttp.ClientError, ConnectionError, TimeoutError)
 
@@ -42,8 +53,18 @@ class Told:
     """Node → when it acknowledged a webhook that it alone was sent."""
     refused: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     """Status → how many requests got it, and were made again."""
+    stage: str = ""
+    """What is being done to the cluster, so that statuses are counted by it."""
+    statuses: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """Stage → what was asked, and the status and the type of problem of the response."""
     lag_s: float = 0.0
     """How late this process itself was at most: its record of when a call arrived is as late."""
+
+    def note(self, what: str, reply: Reply) -> None:
+        """Count a response."""
+        is_problem = reply.headers.get("Content-Type") == "application/problem+json"
+        slug = reply.json["type"].rpartition(":")[2] if is_problem else ""
+        self.statuses[self.stage][f"{what} {reply.status} {slug}".strip()] += 1
 
 
 @dataclass(order=True)
@@ -75,6 +96,7 @@ class Load:
     def run(self) -> None:
         work = [self._connection() for _ in range(CONNECTIONS)]
         work += [self._arrive(), self._provider_faults(), self._measure_lag()]
+        work += [self._read()] if self.cluster.previous else []
         self._tasks = [asyncio.create_task(each) for each in work]
         self._pingers = [asyncio.create_task(self._ping(node)) for node in self.cluster.nodes]
 
@@ -167,6 +189,7 @@ class Load:
         id = event_id(account, order, body["event"], raw)
         self.told.sent[order].add(id)
         reply = await node.hook(raw, f"{account}-in")
+        self.told.note("webhook", reply)
         if reply.status == 503:
             self.told.refused[503] += 1
             return False
@@ -180,6 +203,7 @@ class Load:
     async def _cancel(self, order: str, node: ChaosServer) -> bool:
         path = f"/v1/accounts/{account_of_order(order)}/orders/{order}/cancellations"
         reply = await node.ask("POST", path, CANCEL_BODY, headers={"Idempotency-Key": f"key-{order}"})
+        self.told.note("cancel", reply)
         if reply.status == 202:
             self.told.cancellations[reply.json["id"]] = order
         elif reply.status == 409 and reply.json["type"].endswith("request-in-flight"):
@@ -207,10 +231,22 @@ class Load:
                 reply = await node.hook(raw, f"{account}-in")
             except OFFERED:
                 continue
+            self.told.note("webhook", reply)
             if reply.status == 200:
                 self.told.acknowledged[order].add(id)
                 self.told.receipts[reply.json["receipt"]] = raw
                 self.told.pings[node.name].append(time.monotonic())
+
+    async def _read(self) -> None:
+        """Look at what happens, as people and dashboards do."""
+        while not self._ending:
+            node, account = self._node(), self.chance.choice(list(self.cluster.simulators))
+            path = self.chance.choice(READS).format(account=account)
+            try:
+                self.told.note("read", await node.ask("GET", path))
+            except OFFERED:
+                self._avoided[node.name] = time.monotonic() + AVOID_S
+            await asyncio.sleep(READ_S)
 
     async def _provider_faults(self) -> None:
         """The provider is slow at times, and cuts connections."""

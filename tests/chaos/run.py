@@ -38,6 +38,8 @@ class Setup:
     preludes: tuple[str, ...] = ()
     """Python that each node runs first."""
     limits: Mapping[str, Any] = field(default_factory=lambda: LIMITS)
+    previous: Path | None = None
+    """The checkout of the release that the nodes run at first."""
 
 
 DEFAULT = Setup()
@@ -49,7 +51,7 @@ async def run(folder: Path, seed: int, script: Script, setup: Setup = DEFAULT) -
     timeout = aiohttp.ClientTimeout(total=REQUEST_S)
     postgres = None if setup.sqlite else setup.postgres or PostgresServer()
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
-        cluster = Cluster(folder, session, postgres, setup.url)
+        cluster = Cluster(folder, session, postgres, setup.url, setup.previous)
         try:
             await cluster.start(1 if setup.sqlite else setup.nodes, setup.accounts, setup.preludes, setup.limits)
             load = Load(cluster, random.Random(chance.random()), setup.orders_per_s)  # noqa: S311
@@ -64,6 +66,7 @@ async def run(folder: Path, seed: int, script: Script, setup: Setup = DEFAULT) -
             for node in cluster.nodes:
                 assert await node.stop() == 0, f"{node.name} ended badly, see {node.log}"
             verdict = await judge(cluster, load.told)
+            verdict.faults += chaos.faults
             faults = chaos.happened.faults
             verdict.figures |= chaos.figures
             verdict.figures["faults"] = chaos.happened.counts
