@@ -56,7 +56,7 @@ check: $(READY) ## Check what changed against main, and run the unit and contrac
 		fi
 	$(BIN)/python -m $(PYTEST) tests/unit tests/contract
 
-# For example: make chaos CHAOS="--minutes 60 --seed 7", or --sqlite for one node.
+# For example: make chaos CHAOS="--minutes 60 --seed 7", --sqlite for one node, or --previous DIR to upgrade.
 chaos: $(READY) ## Load three nodes on PostgreSQL for ten minutes while they and it are killed and stopped, and judge
 	$(BIN)/python -m tests.chaos $(CHAOS)
 

@@ -47,6 +47,7 @@ from app.workers.duties import UPKEEP, Duties
 from app.workers.endpoint_watch import EndpointWatch
 from app.workers.indexer import Indexer
 from app.workers.key_ring import KeyRing
+from app.workers.lane_board import LaneBoard
 from app.workers.lane_status import LaneStatus
 from app.workers.lane_tools import Tools
 from app.workers.log_feed import LogFeed
@@ -164,6 +165,7 @@ class Node:
             tasks,
             self._woken,
             tools,
+            LaneBoard(self.store),
         )
 
     @classmethod
@@ -205,6 +207,7 @@ class Node:
         tell("Recording the calls that the last process left")
         try:
             await node.ownership.settle(first=True)
+            await node.duties.board.look()
         except BaseException:
             await node.stop()
             raise
@@ -349,13 +352,11 @@ class Node:
 
     def latency_s(self, account: str) -> float:
         """How long an account's calls have recently taken, in seconds; 0.0 if unknown."""
-        lane = self.lanes.get(account)
-        return 0.0 if lane is None else lane.latency_s
+        return self.duties.latency_s(account)
 
     def lane_status(self, account: str) -> LaneStatus | None:
         """The status of an account's lane."""
-        lane = self.lanes.get(account)
-        return None if lane is None else lane.status()
+        return self.duties.status(account)
 
     @property
     def database_files(self) -> list[Path]:

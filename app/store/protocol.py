@@ -306,6 +306,15 @@ class Reader(
     async def lane(self, account: str) -> LaneState | None:
         """What the account's lane has learned of its provider, as saved last."""
 
+    async def lanes(self) -> dict[str, LaneState]:
+        """Account → what its lane has learned, as saved last; without those whose lanes have learned nothing."""
+
+    async def orders_under_way(self) -> dict[str, int]:
+        """Account → how many of its orders a call is under way for; without those that have none."""
+
+    async def heard_since(self, account: str, since: datetime) -> bool:
+        """Whether a webhook of the account was recorded since then."""
+
     async def account_secrets(self, account: str) -> bytes | None:
         """What the account's flows keep durably, encrypted; None if nothing."""
 

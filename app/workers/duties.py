@@ -20,6 +20,8 @@ from app.store.node_protocol import ACCOUNT, SUBSCRIPTION, TASK
 from app.workers.deliveries.manager import Deliveries
 from app.workers.errands import ErrandFailedError, Errands
 from app.workers.lane import Lane
+from app.workers.lane_board import LaneBoard
+from app.workers.lane_status import LaneStatus
 from app.workers.lane_tools import Tools
 
 UPKEEP = "deliveries"
@@ -51,6 +53,8 @@ class Duties:
     changed: Callable[[], None]
     """Called when the owned subjects have changed."""
     tools: Tools
+    board: LaneBoard
+    """The lanes of other nodes."""
     lanes: dict[str, Lane] = field(default_factory=dict)
     """The lanes of owned accounts."""
     errands: Errands | None = None
@@ -121,6 +125,21 @@ class Duties:
                 self.running.pop(id).cancel()
         if subjects:
             self.changed()
+
+    def status(self, account: str) -> LaneStatus | None:
+        """The status of an account's lane, whichever node has it; None if there is none."""
+        lane = self.lanes.get(account)
+        if lane is not None:
+            return lane.status()
+        configured = self.config.accounts.get(account)
+        if configured is None or self.store.single_writer:
+            return None
+        return self.board.status(configured, self.ledger.pauses.of_account(account), datetime.now(UTC))
+
+    def latency_s(self, account: str) -> float:
+        """How long an account's cancels have recently taken; 0.0 if unknown."""
+        lane = self.lanes.get(account)
+        return self.board.latency_s(account) if lane is None else lane.latency_s
 
     async def expected(self, account: str, deadlines: Sequence[datetime]) -> Sequence[datetime] | None:
         """Expected send times of cancels with these deadlines, the most urgent first; None if they are not known."""

@@ -26,6 +26,8 @@ class LaneMemory:
         self._saved = self._current = LaneState()
         self._saving: asyncio.Task[None] | None = None
         self._loaded = False
+        self.latency_s = 0.0
+        """How long a cancel takes; stored where other nodes may need it."""
 
     async def load(self, rate: RateControl) -> None:
         """Let `rate` continue from the stored state, the first time. Raises `StoreError`."""
@@ -35,13 +37,15 @@ class LaneMemory:
         self._loaded = True
         if state is not None:
             self._saved = self._current = state
+            self.latency_s = state.latency_s
             resume(rate, state, time.monotonic(), datetime.now(UTC))
 
     def note(self, rate: RateControl) -> None:
         """The state may have changed: write it if so."""
         if not self._loaded:
             return
-        self._current = state_of(rate, time.monotonic(), datetime.now(UTC), self._current)
+        latency_s = 0.0 if self._store.single_writer else self.latency_s
+        self._current = state_of(rate, time.monotonic(), datetime.now(UTC), self._current, latency_s)
         if self._current != self._saved and (self._saving is None or self._saving.done()):
             self._saving = asyncio.create_task(self._save())
 

@@ -70,6 +70,7 @@ class News:
     async def follow(self, changes: NodeChanges) -> None:
         """The store tells what other nodes have changed, or left to do for this one."""
         await self._follow_versions(changes.versions)
+        await self._duties.board.look()
         lanes = self._duties.lanes
         for account in changes.accounts & lanes.keys():
             lanes[account].look_again()

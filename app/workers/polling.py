@@ -28,12 +28,12 @@ class Polls:
 
     store: Store
     heard_at: float = field(default_factory=time.monotonic)
-    """When the account's latest webhook was recorded, or the polling began; on the monotonic clock."""
+    """When the account's latest webhook was recorded by this node, or the polling began; on the monotonic clock."""
     _asked: dict[int, tuple[float, int]] = field(default_factory=dict)
     """Order number → (until when it is not probed again, how often it was probed in vain); an event clears it."""
 
     def heard(self) -> None:
-        """A webhook of the account was recorded."""
+        """A webhook of the account was recorded by this node."""
         self.heard_at = time.monotonic()
 
     def look_again_s(self, polling: Polling) -> float:
@@ -43,7 +43,7 @@ class Polls:
     async def due(self, account: Account, clock: datetime, most: int, busy: Collection[int]) -> list[tuple[int, Job]]:
         """At most `most` probes to make now, of the orders without an event for longest first."""
         polling, id = account.spec.polling, account.spec.id
-        if polling is None or not self._is_wanted(polling):
+        if polling is None or not await self._is_wanted(id, polling, clock):
             return []
         now = time.monotonic()
         before = clock - timedelta(seconds=polling.every_s)
@@ -61,5 +61,11 @@ class Polls:
             jobs.append((pk, Job(id, order, JobKind.PROBE, clock, poll=True)))
         return jobs
 
-    def _is_wanted(self, polling: Polling) -> bool:
-        return polling.when == "always" or time.monotonic() - self.heard_at >= polling.quiet_after_s
+    async def _is_wanted(self, account: str, polling: Polling, clock: datetime) -> bool:
+        if polling.when == "always":
+            return True
+        if time.monotonic() - self.heard_at < polling.quiet_after_s:
+            return False
+        # Another node may have heard.
+        quiet_since = clock - timedelta(seconds=polling.quiet_after_s)
+        return self.store.single_writer or not await self.store.heard_since(account, quiet_since)

@@ -84,6 +84,7 @@ class RateGate:
         self.rate.set_limits(limits, meter)
         await self.memory.load(self.rate)
         self.note_latencies(*await self._store.latencies_s(self.account.spec.id, LATENCIES))
+        self.memory.note(self.rate)
         if limits == self.account.limits:
             self.restored.set()
         self._freed.set()
@@ -150,7 +151,7 @@ class RateGate:
         """Cancels took so long, the latest last."""
         self._latencies_s.extend(latencies_s)
         if self._latencies_s:
-            self.latency_s = median(self._latencies_s)
+            self.latency_s = self.memory.latency_s = median(self._latencies_s)
 
 
 def chance() -> float:

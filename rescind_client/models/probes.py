@@ -32,9 +32,11 @@ class LaneStatus(Model, kw_only=True):
     reason: str
     until: datetime | None
     running: int
+    """Calls under way; on a node that does not have the lane, the orders that they are about."""
     limit: int
     """Calls per window, as configured or as learned from the provider's denials."""
     used: int
+    """Calls that count for the limit now; 0 on a node that does not have the lane."""
 
 
 class WaitingProbes(Model, kw_only=True):

@@ -47,6 +47,7 @@ async def test_jobs_come_the_most_urgent_first_then_the_longest_due(store: Store
     assert await store.next_due(A, at(50)) is None
     assert await store.next_due("other", at(-1)) == at(0)
     assert await store.interrupted_calls() == [(A, "o-6")]
+    assert await store.orders_under_way() == {A: 1}
     assert await store.next_deadline() == at(1)
     assert await store.overdue(at(80), 9) == [(A, "o-6"), (A, "o-7"), (A, "o-4")]
     assert await store.overdue(at(80), 1) == [(A, "o-6")]

@@ -25,6 +25,8 @@ async def test_a_lane_s_backlog_is_what_is_due(store: Store) -> None:
     backlogs = await store.backlogs([A, "other", "none"], at(5), at(4), 100)
     assert backlogs == {A: Backlog(3, at(1), 3), "other": Backlog(1, at(4), 0), "none": Backlog(0, None, 0)}
     assert (await store.backlogs([A], at(5), at(0), 2))[A] == Backlog(2, at(1), 2), "up to the bound"
+    heard = [await store.heard_since(account, at(minutes)) for account, minutes in ((A, 5), (A, 5.1), ("other", 0))]
+    assert heard == [True, False, False]
 
 
 async def test_windows_are_counted_by_when_they_close(store: Store) -> None:

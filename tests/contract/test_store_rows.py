@@ -261,9 +261,12 @@ async def test_what_a_lane_has_learned_is_kept_until_its_account_is_removed(stor
     for state in (LaneState(at(9), 100, 7, "five calls failed"), LaneState()):
         await store.save_lane(A, state)
         assert await store.lane(A) == state
+    learned = LaneState(latency_s=2.5)
+    await store.save_lane(A, learned)
+    assert await store.lanes() == {A: learned, "other": LaneState(down="it is")}
     await store.save_resources([], [("accounts", A), ("endpoints", "other")], [])
     assert await store.lane(A) is None
-    assert await store.lane("other") == LaneState(down="it is")
+    assert await store.lanes() == {"other": LaneState(down="it is")}
 
 
 async def test_what_flows_keep_durably_is_replaced_and_goes_with_its_account(store: Store) -> None:

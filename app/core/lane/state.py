@@ -11,6 +11,8 @@ from app.core.lane.rate_control import RateControl
 
 _SAME_S = 1.0
 """Readings of one moment by two clocks differ by less."""
+_SAME_SHARE = 0.25
+"""A latency that differs by less, as a share of what is stored, is not stored anew."""
 
 
 class LaneState(Struct, frozen=True, omit_defaults=True):
@@ -23,9 +25,11 @@ class LaneState(Struct, frozen=True, omit_defaults=True):
     learned: int = 0
     down: str = ""
     """Why the breaker is open; empty if it is closed."""
+    latency_s: float = 0.0
+    """About how long a cancel takes, for nodes that do not have the lane; 0.0: unknown."""
 
 
-def state_of(rate: RateControl, now: float, clock: datetime, before: LaneState) -> LaneState:
+def state_of(rate: RateControl, now: float, clock: datetime, before: LaneState, latency_s: float = 0.0) -> LaneState:
     """The state of `rate`; equal to `before` if nothing has changed. `now` is the lane's monotonic clock."""
     hold = clock + timedelta(seconds=rate.hold_until - now) if rate.hold_until > now else None
     if hold is not None and before.hold_until is not None:
@@ -35,7 +39,9 @@ def state_of(rate: RateControl, now: float, clock: datetime, before: LaneState) 
         hold = before.hold_until  # its end need not be written
     learned = rate.limit.current if rate.limit.current < rate.limit.full else 0
     configured = rate.limit.full if learned else 0
-    return LaneState(hold, configured, learned, rate.breaker.reason if rate.breaker.is_open else "")
+    if abs(latency_s - before.latency_s) <= _SAME_SHARE * before.latency_s:
+        latency_s = before.latency_s
+    return LaneState(hold, configured, learned, rate.breaker.reason if rate.breaker.is_open else "", latency_s)
 
 
 def resume(rate: RateControl, state: LaneState, now: float, clock: datetime) -> None:

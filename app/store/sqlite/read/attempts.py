@@ -8,6 +8,7 @@ from datetime import datetime
 from app.core.attempt import Attempt, Uptime
 from app.core.lane.state import LaneState
 from app.core.pauses import Pause
+from app.runtime import ids
 from app.store import codec
 from app.store.attempt_lists import AttemptLists
 from app.store.filters import AttemptFilter
@@ -68,6 +69,19 @@ class AttemptQueries(AttemptLists, Queries):
     async def lane(self, account: str) -> LaneState | None:
         rows = await self._db.fetch("SELECT state FROM lanes WHERE account = ?", (account,))
         return codec.read_lane(rows[0][0]) if rows else None
+
+    async def lanes(self) -> dict[str, LaneState]:
+        rows = await self._db.fetch("SELECT account, state FROM lanes", use=Use.WORK)
+        return {account: codec.read_lane(state) for account, state in rows}
+
+    async def orders_under_way(self) -> dict[str, int]:
+        sql = "SELECT account, count(*) FROM jobs WHERE sending = 1 GROUP BY account"
+        return dict(await self._db.fetch(sql, use=Use.WORK))
+
+    async def heard_since(self, account: str, since: datetime) -> bool:
+        sql = "SELECT EXISTS (SELECT 1 FROM receipts WHERE account = ? AND id >= ?)"
+        rows = await self._db.fetch(sql, (account, ids.at(codec.micros(since) // 1000)), Use.WORK)
+        return bool(rows[0][0])
 
     async def account_secrets(self, account: str) -> bytes | None:
         rows = await self._db.fetch("SELECT sealed FROM account_secrets WHERE account = ?", (account,), Use.WORK)
