@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
@@ -32,6 +33,18 @@ from handlers.generic.words import IGNORE, ORDER_UPDATED, MappedEvent, type_of
 
 EVENTS_MAX = 1000
 _WEBHOOK_ID = "webhook-id"
+
+
+class _ProvenDigest:
+    """The digest of what is proven of a request: made once, when the first of its events needs it."""
+
+    def __init__(self, request: InboundRequest) -> None:
+        self._request = request
+
+    @cached_property
+    def value(self) -> bytes:
+        """Its 16 bytes."""
+        return blake2b(proven_part(self._request), digest_size=16).digest()
 
 
 def verify(request: InboundRequest, options: VerifyOptions, now: datetime) -> None:  # noqa: ARG001 - a token has no age
@@ -68,10 +81,14 @@ def _parse(request: InboundRequest, config: Config) -> Parsed:
         documents, raw = _documents(request, config)
     if len(documents) > EVENTS_MAX:
         raise MalformedPayload(f"it holds {len(documents)} events, and may hold {EVENTS_MAX}: have fewer sent at once")
+    if len(documents) > 1:
+        # Cleaning the parts of each costs what it holds; looking through the whole body for each is quadratic.
+        raw = UNTRUSTED
+    digest = _ProvenDigest(request)
     seen: list[ParsedEvent] = []
     ignored: Ignored | None = None
     for number, document in enumerate(documents):
-        result = _read(request, document, number, config, raw, is_cloud=is_cloud)
+        result = _read(request, document, number, config, raw, digest, is_cloud=is_cloud)
         if isinstance(result, Unrecognized):
             return result
         if isinstance(result, Ignored):
@@ -105,7 +122,14 @@ def _is_form(request: InboundRequest, config: Config) -> bool:
 
 
 def _read(
-    request: InboundRequest, document: Any, number: int, config: Config, raw: bytes, *, is_cloud: bool
+    request: InboundRequest,
+    document: Any,
+    number: int,
+    config: Config,
+    raw: bytes,
+    digest: _ProvenDigest,
+    *,
+    is_cloud: bool,
 ) -> ParsedEvent | Ignored | Unrecognized:
     if type(document) is not dict:
         raise MalformedPayload("the event is JSON, but no object")
@@ -131,7 +155,7 @@ def _read(
         return Unrecognized(f"`phases` does not list the status {shown(status)}: add it")
     facts = facts_of(document, phase, config, raw)
     occurred_at = _occurred_at(document, config, is_cloud=is_cloud)
-    key = _key(request, document, number, config, occurred_at, is_cloud=is_cloud)
+    key = _key(request, document, number, config, occurred_at, digest, is_cloud=is_cloud)
     return ParsedEvent(order, type_, key, facts, occurred_at)
 
 
@@ -160,6 +184,7 @@ def _key(
     number: int,
     config: Config,
     occurred_at: datetime | None,
+    digest: _ProvenDigest,
     *,
     is_cloud: bool,
 ) -> bytes:
@@ -183,7 +208,7 @@ def _key(
     webhook_id = request.headers.get(_WEBHOOK_ID) if _is_proven(request, _WEBHOOK_ID) else None
     if webhook_id:
         return f"webhook\0{webhook_id}\0{number}".encode("utf-8", "surrogatepass")
-    return b"body\0" + blake2b(proven_part(request), digest_size=16).digest() + str(number).encode()
+    return b"body\0" + digest.value + str(number).encode()
 
 
 def _is_proven(request: InboundRequest, *headers: str) -> bool:

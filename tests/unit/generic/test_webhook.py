@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from multidict import CIMultiDict
 from pydantic import SecretStr
-from unit.generic.support import EVENT, JSON, NOW, STRUCTURED, observe, read
+from unit.generic.support import EVENT, JSON, NOW, STRUCTURED, make, observe, read, received
 
 from app.contract import (
     Ignored,
@@ -20,7 +21,9 @@ from app.contract import (
     VerificationError,
     VerifyOptions,
 )
-from handlers.generic.webhook import verify
+from app.kit.signing.coverage import proven_part
+from handlers.generic import webhook
+from handlers.generic.webhook import parse, verify
 
 # -- Tables -----------------------------------------------------------------------------------
 
@@ -221,6 +224,36 @@ def test_the_events_of_one_body_are_told_apart() -> None:
         parsed = read(body, headers, events_path="list", key_header="X-Delivery")
         assert not isinstance(parsed, (Ignored, Unrecognized))
         assert len({each.key for each in parsed}) == 3
+
+
+class _Body(bytes):
+    """A body that counts how often it is looked through."""
+
+    searches = 0
+
+    def __contains__(self, part: Any) -> bool:
+        self.searches += 1
+        return super().__contains__(part)
+
+
+def test_reading_many_events_does_not_go_through_the_body_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [{"id": str(number), "status": "placed", "total": "5\0"} for number in range(100)]
+    body = _Body(json.dumps({"list": events}).encode())
+    request = replace(received(body), body=body)
+    digested: list[InboundRequest] = []
+
+    def counted(request: InboundRequest) -> bytes:
+        digested.append(request)
+        return proven_part(request)
+
+    monkeypatch.setattr(webhook, "proven_part", counted)
+    fields = {"order": "id", "status": "status", "attributes": {"total": "total"}}
+    parsed = parse(request, make(events_path="list", fields=fields))
+    assert not isinstance(parsed, (Ignored, Unrecognized))
+    assert len({event.key for event in parsed}) == len(events)
+    assert {event.facts.attributes["total"] for event in parsed} == {"5"}
+    assert body.searches <= 1
+    assert len(digested) == 1
 
 
 # -- Who sent it ------------------------------------------------------------------------------
