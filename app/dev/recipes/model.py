@@ -230,7 +230,8 @@ class FixtureSpec(Sourced):
     def _check(self) -> Self:
         given = [name for name in OUTCOMES if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"give one of {', '.join(OUTCOMES)}")
+            cure = " (`rescind recipe test FILE --write` writes what it gives)" if not given else ""
+            raise ValueError(f"give one of {', '.join(OUTCOMES)}{cure}")
         if (self.events and not self.orders) or (self.events is None and self.orders):
             raise ValueError("orders: say for each order of `events` how it stands after them")
         return self
