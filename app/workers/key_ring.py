@@ -29,6 +29,7 @@ from app.contract import MalformedPayload
 from app.contract.published_keys import KeyRef, KeySource
 from app.core.key_scope import KeyScope, host_of, is_shared
 from app.kit.signing.key_material import UnusableKey
+from app.kit.signing.sns import SNS_KEYS
 from app.runtime import metrics
 from app.runtime.log import LogLimiter
 from app.runtime.outgoing import OutgoingHttp, Reply, SendFailedError
@@ -114,17 +115,18 @@ class KeyRing:
     def follow(self, endpoints: Iterable[Endpoint]) -> None:
         """Keep the keys of these endpoints, and drop those of others. Key sets are fetched at once."""
         endpoints = list(endpoints)
-        ids = {endpoint.spec.id for endpoint in endpoints}
+        by_id = {endpoint.spec.id: endpoint for endpoint in endpoints}
         sources = {
             source for endpoint in endpoints if (source := endpoint.verify.keys) is not None and is_shared(source)
         }
         self._follow_accounts(endpoints)
         for key, worker in list(self._scopes.items()):
             source, owner = key
-            if (owner not in ids) if owner else (worker.scope.is_kept and source not in sources):
+            is_used = _may_use(by_id.get(owner), source) if owner else source in sources or not worker.scope.is_kept
+            if not is_used:
                 del self._scopes[key]
                 worker.end()
-        for id in self._endpoints.keys() - ids:
+        for id in self._endpoints.keys() - by_id.keys():
             del self._endpoints[id]
         for source in sources:
             worker = self._worker("", source)
@@ -241,6 +243,15 @@ class KeyRing:
         if suppressed is not None:
             about = {"source": worker.label, "host": host_of(url), "outcome": outcome}
             log.warning("keys_not_fetched", **about, error=error, suppressed=suppressed)
+
+
+def _may_use(endpoint: Endpoint | None, source: KeySource) -> bool:
+    """Whether requests to this endpoint may name keys of this source."""
+    if endpoint is None:
+        return False
+    scheme = endpoint.verify.scheme
+    # A handler may have a source of its own, which no configuration names.
+    return scheme == "handler" or source == (SNS_KEYS if scheme == "sns" else endpoint.verify.keys)
 
 
 class _Worker:

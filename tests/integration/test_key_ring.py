@@ -293,3 +293,32 @@ async def test_keys_of_endpoints_that_are_gone_are_not_kept(rescind: Rescind, ke
     assert ring.documents == 1
     assert (await rescind.ask("DELETE", f"/v1/endpoints/{ENDPOINT}")).status in (200, 204)
     assert ring.documents == 0
+
+
+async def test_the_keys_of_a_source_that_no_endpoint_names_any_more_are_dropped(
+    rescind: Rescind, keys: KeyServer
+) -> None:
+    await declare(rescind, "other-in", keys={"url": keys.url + "/other/{key_id}"})
+    for number in range(5):
+        for owner in ("other", str(number)):
+            keys.documents[f"/{owner}/k1"] = pem_of(key_for("k1")).encode()
+        await declare(rescind, keys={"url": f"{keys.url}/{number}/{{key_id}}"})
+        await accepted(rescind, "k1")
+        await accepted(rescind, "k1", "other-in")
+        assert rescind.node.key_ring.documents == 2
+    asked = len(keys.asked)
+    await declare(rescind, tolerance_s=None, keys={"url": keys.url + "/4/{key_id}"})
+    assert (await send(rescind, "k1")).status == 200
+    # What fails of a former source is no fault any more.
+    keys.status = 500
+    await declare(rescind, keys={"url": keys.url + "/broken/{key_id}"})
+    (await send(rescind, "k1")).problem(503, "busy")
+    await until(lambda: _has(keys, asked + 1))
+    await until(lambda: _faults(rescind, 1))
+    await rescind.put("endpoints", ENDPOINT, {"account": ACCOUNT, "verify": {"scheme": "token", "secrets": ["t"]}})
+    assert list(rescind.node.key_ring.faults) == []
+    assert rescind.node.key_ring.documents == 1
+
+
+async def _faults(rescind: Rescind, count: int) -> bool:
+    return len(list(rescind.node.key_ring.faults)) == count
