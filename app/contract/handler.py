@@ -99,6 +99,10 @@ class BaseConfig(BaseModel):
         """Which POST requests `Handler.handshake` is asked about before they are taken for webhooks."""
         return ""
 
+    def handshake_methods(self) -> frozenset[str]:
+        """Methods besides POST of which `Handler.handshake` responds to some requests; those that have one."""
+        return frozenset({"OPTIONS"})
+
     def unread_header(self, proven: frozenset[str] | None) -> str | None:  # noqa: ARG002 - a hook
         """The header that the config names as the one with an event's id, where it is not read; None: all is well.
 

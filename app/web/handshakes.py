@@ -6,6 +6,8 @@ that a browser renders, its size and its headers are limited, and nothing is wri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import structlog
 from aiohttp import web
@@ -45,7 +47,7 @@ class Handshakes:
             given = handshake(inbound, endpoint.account.config)
             if given is not None:
                 return await self._answered(endpoint, inbound, given)
-        raise web.HTTPMethodNotAllowed(request.method, ["OPTIONS", "POST"] if handshake is not None else ["POST"])
+        raise web.HTTPMethodNotAllowed(request.method, allowed_methods(endpoint))
 
     async def try_post(
         self, endpoint: Endpoint, request: web.Request, inbound: InboundRequest, *, proven: bool
@@ -73,7 +75,7 @@ class Handshakes:
 
     async def _answered(self, endpoint: Endpoint, inbound: InboundRequest, given: HandshakeResponse) -> web.Response:
         id = endpoint.spec.id
-        response = response_of(given, inbound.method)
+        response = response_of(given, inbound.method, allowed_methods(endpoint))
         if given.confirm:
             await self._confirm(id, inbound, given.confirm)
         metrics.HANDSHAKES.labels(id, inbound.method, str(given.status)).inc()
@@ -90,11 +92,20 @@ class Handshakes:
             raise busy(f"The subscription was not confirmed ({result.value}); the server's log says why.")
 
 
-def response_of(given: HandshakeResponse, method: str) -> web.Response:
-    """The response as it is sent. Raises `Problem` where what it repeats of the request is too long, or no header."""
+def allowed_methods(endpoint: Endpoint) -> list[str]:
+    """What the endpoint takes, perhaps not with any query: POST, and the methods of its handshakes."""
+    account = endpoint.account
+    return sorted({"POST", *(account.config.handshake_methods() if account.handler.handshake is not None else ())})
+
+
+def response_of(given: HandshakeResponse, method: str, allowed: Sequence[str]) -> web.Response:
+    """The response as it is sent; to OPTIONS it says what is `allowed`.
+
+    Raises `Problem` where what it repeats of the request is too long, or no header.
+    """
     if len(given.body) > BODY_MAX:
         raise Problem(Kind.BAD_REQUEST, f"The response would be larger than {BODY_MAX} bytes.")
-    headers = {"Allow": "OPTIONS, POST"} if method == "OPTIONS" else {}
+    headers = {"Allow": ", ".join(allowed)} if method == "OPTIONS" else {}
     media_type = ""
     for name, value in given.headers.items():
         if not value.isprintable() or not value.isascii():

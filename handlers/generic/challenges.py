@@ -207,6 +207,12 @@ def _check_secrets(challenge: Challenge, place: str, part: Expression, *, is_res
         )
 
 
+def methods(challenges: Sequence[Challenge]) -> frozenset[str]:
+    """Methods besides POST of which some requests are responded to; CloudEvents ask by OPTIONS."""
+    asking = {challenge.method for challenge in challenges} - {"POST"}
+    return frozenset({"OPTIONS", *asking, *({"HEAD"} if "GET" in asking else ())})
+
+
 def post_handshakes(challenges: Sequence[Challenge]) -> PostHandshakes:
     """Which POST requests may be challenges."""
     posts = [challenge for challenge in challenges if challenge.method == "POST"]

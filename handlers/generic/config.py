@@ -258,6 +258,10 @@ class Config(BaseConfig):
         """See `BaseConfig.post_handshakes`."""
         return asked.post_handshakes(self.challenges)
 
+    def handshake_methods(self) -> frozenset[str]:
+        """See `BaseConfig.handshake_methods`."""
+        return asked.methods(self.challenges)
+
     def unread_header(self, proven: frozenset[str] | None) -> str | None:
         """See `BaseConfig.unread_header`."""
         name = self.key_header

@@ -52,7 +52,7 @@ def source_handler(
             event's id in another one (`key_header`, `webhook-id`) is not read, unless `fields.time` is configured.
         sign: the counterpart of `verify`, for samples and tests.
         handshake: asked before the `challenges` of the configuration. For POST requests `config` must override
-            `post_handshakes`.
+            `post_handshakes`, and for GET `handshake_methods`, which `Allow` states.
         authorize: gives each call its credentials (cancel, probe, registration), in place of `token`.
         limits: generic's by default.
         simulator: of the provider; generic's by default.

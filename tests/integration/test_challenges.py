@@ -81,7 +81,10 @@ async def test_a_get_is_answered_as_the_source_documents(shop: Rescind) -> None:
     reply = await ask(shop, "hub.mode=subscribe&hub.challenge=115&hub.verify_token=meta-1")
     assert (reply.status, reply.raw) == (200, b"115")
     assert (await ask(shop, "hub.mode=subscribe&hub.challenge=115&hub.verify_token=meta-2")).status == 403
-    (await ask(shop, "other=1")).problem(405, "method-not-allowed")
+    none = await ask(shop, "other=1")
+    none.problem(405, "method-not-allowed")
+    assert none.headers["Allow"] == "GET,HEAD,OPTIONS,POST"
+    assert (await ask(shop, "", "OPTIONS")).headers["Allow"] == "GET, HEAD, OPTIONS, POST"
     (await ask(shop, "hub.mode=subscribe", "POST")).problem(401, "unauthentic-webhook")
     reply = await ask(shop, "challenge=x", "HEAD")
     assert (reply.status, reply.raw) == (200, b"")
@@ -90,6 +93,10 @@ async def test_a_get_is_answered_as_the_source_documents(shop: Rescind) -> None:
     await shop.ask("POST", f"/v1/endpoints/{HOOK}/disable")
     (await ask(shop, "challenge=x")).problem(404, "not-found")
     assert await recorded(shop) == 0
+    await configure(shop, SOURCES["zoom"][0])
+    await shop.ask("POST", f"/v1/endpoints/{HOOK}/enable")
+    none = await ask(shop, "challenge=x")
+    assert (none.status, none.headers["Allow"]) == (405, "OPTIONS,POST")
 
 
 async def test_no_response_is_rendered_or_sets_anything(shop: Rescind) -> None:

@@ -8,7 +8,7 @@ from app.config.resolve import Endpoint
 from app.contract import InboundRequest
 from app.dev.trial.mask import Mask
 from app.dev.trial.report import Proof, TrialHandshake, TrialWebhook
-from app.web.handshakes import response_of
+from app.web.handshakes import allowed_methods, response_of
 from app.web.problems import Problem
 
 
@@ -24,7 +24,7 @@ def handshake_of(
         given = handshake(replace(inbound, proven=proof is not None), endpoint.account.config)
         if given is None:
             return None
-        response = response_of(given, inbound.method)
+        response = response_of(given, inbound.method, allowed_methods(endpoint))
     except Problem as problem:
         result.http_status, result.reason = problem.kind.status, mask.text(problem.detail)
         return result
