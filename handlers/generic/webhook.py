@@ -100,11 +100,15 @@ def _parse(request: InboundRequest, config: Config) -> Parsed:
 
 def _documents(request: InboundRequest, config: Config) -> tuple[list[Any], bytes]:
     """The events in the body, and the raw bytes whose size and escapes bound theirs."""
-    if _is_form(request, config):
-        # `%00`, and JSON inside of a field, may hold what the raw body does not show.
-        body, raw = decode_form(request.body), UNTRUSTED
-    else:
-        body, raw = decode_any(request.body, cloudevents.SOURCE), request.body
+    is_form = _is_form(request, config)
+    try:
+        body = decode_form(request.body) if is_form else decode_any(request.body, cloudevents.SOURCE)
+    except MalformedPayload as error:
+        raise MalformedPayload(f"{error}; {_format_hint(request, config, is_form=is_form)}") from error
+    if is_form and _begins_like_json(request) and _is_json(request.body):
+        raise MalformedPayload(f"the body is JSON; {_format_hint(request, config, is_form=True)}")
+    # `%00`, and JSON inside of a field, may hold what the raw body of a form does not show.
+    raw = UNTRUSTED if is_form else request.body
     if config.events_path is None:
         return [body], raw
     listed = find(config.events_path, body)
@@ -118,7 +122,30 @@ def _is_form(request: InboundRequest, config: Config) -> bool:
         return config.format == FORM
     media = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     # Some send JSON under the Content-Type that their HTTP client puts there by itself; no form begins like JSON.
-    return media == MEDIA_TYPE and request.body.lstrip()[:1] not in (b"{", b"[")
+    return media == MEDIA_TYPE and not _begins_like_json(request)
+
+
+def _begins_like_json(request: InboundRequest) -> bool:
+    return request.body.lstrip()[:1] in (b"{", b"[")
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        decode_any(body, cloudevents.SOURCE)
+    except MalformedPayload:
+        return False
+    return True
+
+
+def _format_hint(request: InboundRequest, config: Config, *, is_form: bool) -> str:
+    """Why the body was read as it was, and what to change if that is wrong."""
+    why = f"`format` is {config.format}"
+    if config.format == AUTO:
+        media = request.headers.get("Content-Type")
+        why += f", and the Content-Type is {shown(media)}" if media else ", and there is no Content-Type"
+    if is_form:
+        return f"{why}, so it is read as a form: if the source sends JSON, set format to json"
+    return f"{why}, so it is read as JSON: if the source sends forms, set format to form; other formats cannot be read"
 
 
 def _read(

@@ -51,6 +51,24 @@ def test_the_configuration_outranks_the_content_type() -> None:
         make(format="xml")
 
 
+def test_a_body_of_another_format_is_told_with_what_to_change() -> None:
+    form, document, large = b"id=o-1&status=placed", b' {"id": "o-1", "status": "placed"}', b"a=1&" * 3000
+    for body, headers, changes, parts in (
+        (form, JSON, {"format": "json"}, ("not the JSON", "`format` is json,", "set format to form")),
+        (form, JSON, {}, ("`format` is auto, and the Content-Type is 'application/json'", "set format to form")),
+        (form, {}, {}, ("`format` is auto, and there is no Content-Type", "set format to form")),
+        (b"<order/>", JSON, {}, ("other formats cannot be read",)),
+        (document, JSON, {"format": "form"}, ("the body is JSON; `format` is form,", "set format to json")),
+        (large, FORM, {}, ("fields", "`format` is auto", "set format to json")),
+    ):
+        with pytest.raises(MalformedPayload) as caught:
+            read(body, headers, **changes)
+        assert all(part in str(caught.value) for part in parts), (body[:30], str(caught.value))
+    # What only begins like JSON is a form, if the configuration says so.
+    odd = {"order": '"[id]"', "status": "status"}
+    assert observe(b"[id]=o-1&status=placed", FORM, format="form", fields=odd).order == "o-1"
+
+
 def test_fields_of_a_form_are_plain_names() -> None:
     fields = {**FIELDS, "order": '"order[id]"', "aliases": "ref", "attributes": {"tags": "tag", "cost": "cost"}}
     seen = observe(b"order%5Bid%5D=7&status=placed&ref=a&ref=b&tag=x&tag=y&cost=1.50", FORM, fields=fields)
