@@ -16,9 +16,19 @@ from app.web.console.forms import Field
 from app.web.console.overview import where_to_act
 from app.web.console.page import Page, PageTable
 from app.web.console.rendering import path
-from app.web.console.resources import can_register, create_by_put, editable, list_query, put, read_body, require_typed
+from app.web.console.resources import (
+    can_register,
+    create_as,
+    create_by_put,
+    editable,
+    list_query,
+    put,
+    read_body,
+    require_typed,
+)
+from app.web.console.texts import save_text
 from app.web.pages import NamedPageQuery
-from app.web.problems import Problem
+from app.web.problems import Kind, Problem
 from app.web.resources import ResourcesQuery
 
 PAGES = PageTable()
@@ -67,7 +77,7 @@ async def create(page: Page) -> web.Response:
     fields = _new_fields(await _provider(page, provider))
     base: dict[str, Any] = {"provider": provider}
     try:
-        id = await create_by_put(page, "Account", fields, base)
+        id = await _create(page, fields, base)
     except Problem as problem:
         return await _show_new(page, problem=problem, form=forms.form_again(fields, page.form, base, problem))
     return page.redirect(path("accounts", id), f"Account {id} is created.")
@@ -86,8 +96,10 @@ async def save(page: Page) -> web.Response:
     base = editable("accounts", await page.api("getAccount", id=id))
     fields = _fields(await _provider(page, base["provider"]))
     try:
-        body = read_body(page, fields, base)
-        await put(page, "Account", id, body)
+        if "text" in page.form:
+            await save_text(page, "accounts", base, lambda body: put(page, "Account", id, body))
+        else:
+            await put(page, "Account", id, read_body(page, fields, base))
     except Problem as problem:
         return await _show(page, problem=problem, form=forms.form_again(fields, page.form, base, problem))
     return page.redirect(path("accounts", id), f"Account {id} is changed.")
@@ -149,6 +161,7 @@ async def _show_new(page: Page, *, problem: Problem | None = None, form: forms.F
     provider = next((given for given in listed["data"] if given["name"] == name), None)
     if form is None and provider is not None:
         form = forms.form_of(_new_fields(provider), {"provider": name})
+        form.text = f"id:\nprovider: {name}\nconfig:\n"
     return page.render(
         "account_new.html",
         status=problem.kind.status if problem else 200,
@@ -157,6 +170,22 @@ async def _show_new(page: Page, *, problem: Problem | None = None, form: forms.F
         form=form,
         problem=problem,
     )
+
+
+async def _create(page: Page, fields: Sequence[Field], base: Mapping[str, Any]) -> str:
+    """Create the account that was sent; returns its id. Raises `Problem`."""
+    if "text" not in page.form:
+        return await create_by_put(page, "Account", fields, base)
+
+    async def create_typed(body: Mapping[str, Any]) -> str:
+        id = str(body.get("id") or "")
+        if not id:
+            fault = {"path": ["id"], "message": "is required"}
+            raise Problem(Kind.INVALID, "The text has no id.", errors=[fault])
+        await create_as(page, "Account", id, {**base, **body})
+        return id
+
+    return str(await save_text(page, "accounts", {}, create_typed))
 
 
 async def _provider(page: Page, name: str) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -21,11 +21,11 @@ from app.web.console.resources import (
     editable,
     list_query,
     put,
-    read_body,
     require_typed,
     show_new,
     show_secret,
 )
+from app.web.console.texts import save_text
 from app.web.problems import Kind, Problem
 from app.web.resources import ResourcesQuery
 
@@ -77,8 +77,7 @@ async def create(page: Page) -> web.Response:
         require_scope(page.key, Scope.ADMIN)
         return show_new(page, *_NEW_PAGE, _form_with_other_options(page, fields, {}, own))
     try:
-        body = await _read(page, fields, {}, own)
-        created = await page.api(endpoints.create_endpoint, body=body)
+        created = await _save(page, fields, {}, own, lambda body: page.api(endpoints.create_endpoint, body=body))
     except Problem as problem:
         return show_new(page, *_NEW_PAGE, _form_again(page, fields, {}, own, problem), problem)
     return _show_secret(page, f"Endpoint {created['id']} is created", created)
@@ -100,7 +99,7 @@ async def save(page: Page) -> web.Response:
         require_scope(page.key, Scope.ADMIN)
         return await _show(page, form=_form_with_other_options(page, _SETTINGS, base, own), is_open=True)
     try:
-        await put(page, "Endpoint", id, await _read(page, _SETTINGS, base, own))
+        await _save(page, _SETTINGS, base, own, lambda body: put(page, "Endpoint", id, body))
     except Problem as problem:
         return await _show(page, problem=problem, form=_form_again(page, _SETTINGS, base, own, problem))
     return page.redirect(path("endpoints", id), f"Endpoint {id} is changed.")
@@ -218,20 +217,23 @@ def _form_with_other_options(
     return form
 
 
-async def _read(
-    page: Page, fields: Sequence[Field], base: Mapping[str, Any], own: frozenset[str] | None
-) -> dict[str, Any]:
-    """The endpoint that was sent. Raises `Problem`."""
+async def _save(
+    page: Page,
+    fields: Sequence[Field],
+    base: Mapping[str, Any],
+    own: frozenset[str] | None,
+    save: Callable[[dict[str, Any]], Awaitable[Any]],
+) -> Any:
+    """What `save` makes of the endpoint that was sent. Raises `Problem`."""
+    if "text" in page.form:
+        return await save_text(page, "endpoints", base, save)
     scheme = verification.chosen_scheme(page.form, base)
-    if "text" not in page.form:
-        groups = verification.groups(own, is_new=False)
-        fields = [*fields, *verification.fields_of(groups, scheme)]
-        base = verification.base_for(base, scheme)
-    body = verification.without_needless_secrets(read_body(page, fields, base), page.form)
+    chosen = [*fields, *verification.fields_of(verification.groups(own, is_new=False), scheme)]
+    body = forms.read_form(chosen, page.form, verification.base_for(base, scheme))
     status = body.get("quarantine_status")
     if isinstance(status, str):
         body["quarantine_status"] = forms.whole(status, status)
-    return body
+    return await save(verification.without_needless_secrets(body, page.form))
 
 
 async def _show(page: Page, *, problem: Problem | None = None, is_open: bool = False, **given: Any) -> web.Response:

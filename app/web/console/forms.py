@@ -79,8 +79,8 @@ class Form:
 
     fields: Sequence[Field]
     values: Mapping[str, str]
-    faults: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    """Field → what is wrong with it."""
+    faults: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+    """Field → what is wrong with it; `text` → all that is wrong with the text."""
     text: str = ""
     """The resource as text."""
     text_fault: bool = False
@@ -105,12 +105,15 @@ def form_of(fields: Sequence[Field], body: Mapping[str, Any], problem: Problem |
 
 def form_again(fields: Sequence[Field], members: Mapping[str, str], body: Mapping[str, Any], problem: Problem) -> Form:
     """The form as it was sent, with the faults: nothing that was typed is lost but secrets."""
+    text = members.get("text")
+    if text is not None:  # The fields were not sent, and show what they would change.
+        again = form_of(fields, body, problem)
+        again.text, again.text_fault = text.replace("\r\n", "\n"), True
+        again.faults["text"] = list(problem.members.get("errors", ()))
+        return again
     values = {given.name: members.get(given.name, "") for given in fields if given.input not in SECRETS}
     kept = {given.name: _written(given, _member(body, given.name)) for given in fields if given.input in SECRETS}
-    text = members.get("text")
-    return Form(
-        fields, {**values, **kept}, _faults(fields, problem), text_of(body) if text is None else text, text is not None
-    )
+    return Form(fields, {**values, **kept}, _faults(fields, problem), text_of(body))
 
 
 def read_form(fields: Sequence[Field], members: Mapping[str, str], base: Mapping[str, Any]) -> dict[str, Any]:

@@ -99,10 +99,15 @@ def show_secret(
 async def create_by_put(page: Page, one: str, fields: Sequence[Field], base: Mapping[str, Any]) -> str:
     """Create a resource, which must not exist yet; returns its id. Raises `Problem`."""
     id = require_id(page)
+    await create_as(page, one, id, read_body(page, fields, base))
+    return id
+
+
+async def create_as(page: Page, one: str, id: str, body: Mapping[str, Any]) -> None:
+    """Create a resource of this id, which must not exist yet. Raises `Problem`."""
     if await page.api_or_none(f"get{one}", id=id) is not None:
         raise Problem(Kind.EXISTS, f"There is a resource {id!r} already: choose another id.", field="id")
-    await put(page, one, id, read_body(page, fields, base))
-    return id
+    await put(page, one, id, body)
 
 
 async def put(page: Page, one: str, id: str, body: Mapping[str, Any]) -> Any:
