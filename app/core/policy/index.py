@@ -18,7 +18,7 @@ from msgspec import Struct
 from app.contract import Cancelable, Phase
 from app.core.event import Event
 from app.core.policy.model import ACTED, Mode, Outcome, Policy, PolicyState
-from app.core.policy.readers import ReadKey, is_oversized, readers_of
+from app.core.policy.readers import ReadKey, has_unfit_value, readers_of
 from app.core.policy.scope import CONTEXT_NAMES, context_values
 from app.kit.cel.expression import Expression, ExpressionFailed
 from app.kit.cel.order_view import order_values
@@ -85,13 +85,13 @@ class PolicyIndex:
         self._take_states(found)
         if found.order.phase in OVER:
             return self._of(found.waited, 0, found)
-        oversized = is_oversized(found.order, unit.aggregate.tags)
-        false, errors = (0, 0) if oversized else self._results(found)
+        unfit = has_unfit_value(found.order, unit.aggregate.tags)
+        false, errors = (0, 0) if unfit else self._results(found)
         triggered = self._triggered_by(events) & ~(found.unmatched & false & ~self._may_come_true)
         full = (self._others | triggered | found.triggered | found.stored) & ~found.settled
         plain = (self._computed | self._since_match) & ~found.settled & ~found.stored
-        if oversized:
-            # Whoever reads what is too large fails, whatever its other clauses say.
+        if unfit:
+            # Whoever reads what expressions do not take fails, whatever its other clauses say.
             return self._of(full | plain, 0, found)
         may_hold = plain & ~false
         holding = self._holding(may_hold & ~errors, found)

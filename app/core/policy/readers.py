@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from app.contract import Order
-from app.kit.cel.cost import ELEMENTS_MAX, RECORDS_MAX, TooLargeError, check_sizes
+from app.kit.cel.cost import ELEMENTS_MAX, RECORDS_MAX, UnfitValueError, check_values
 from app.kit.cel.reads import Aspect, Read
 
 if TYPE_CHECKING:
@@ -43,14 +43,16 @@ def readers_of(reads: Collection[Read]) -> tuple[ReadKey, ...] | None:
     return tuple(readers)
 
 
-def is_oversized(order: Order, tags: Collection[str]) -> bool:
+def has_unfit_value(order: Order, tags: Collection[str]) -> bool:
     """Whether an order has a value that expressions do not take."""
     aliases = len(order.aliases) + len(order.shared_aliases)
     if len(order.appointments) > RECORDS_MAX or aliases > ELEMENTS_MAX or len(tags) > ELEMENTS_MAX:
         return True
+    if any("\0" in appointment.id + appointment.status for appointment in order.appointments):
+        return True
     try:
-        check_sizes({ATTRIBUTES: order.attributes, "order.provider_status": order.provider_status or ""})
-    except TooLargeError:
+        check_values({ATTRIBUTES: order.attributes, "order.provider_status": order.provider_status or ""})
+    except UnfitValueError:
         return True
     return False
 

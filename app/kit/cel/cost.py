@@ -1,7 +1,7 @@
 """The maximum duration of the evaluation of a CEL expression, estimated from its syntax tree.
 
 An expression that a user saves must not delay the orders of others (guarantee I11), and the library bounds only the
-iterations of loops. So the size of every value is bounded (`ELEMENTS_MAX`, `TEXT_CHARS_MAX`; `check_sizes` refuses
+iterations of loops. So the size of every value is bounded (`ELEMENTS_MAX`, `TEXT_CHARS_MAX`; `check_values` refuses
 larger ones), and from the sizes of its operands follow the size of every part of an expression and the time that it
 takes. Times are in microseconds, rounded up from measurements of cel-expr-python 0.1 on a machine of 2026; only their
 order of magnitude matters.
@@ -89,38 +89,55 @@ def list_of(item: Size, count: float = ELEMENTS_MAX) -> Size:
     return Size(count, count * item.total, item)
 
 
-class TooLargeError(Exception):
-    """A value is larger than the estimates assume."""
+class UnfitValueError(Exception):
+    """A value is none that expressions take: larger than the estimates assume, or with a NUL."""
 
 
-def check_sizes(values: Mapping[str, Any]) -> None:
-    """Check that no value is larger than the estimates assume. Raises `TooLargeError`."""
+def check_values(values: Mapping[str, Any]) -> None:
+    """Check that no value is larger than the estimates assume, nor has a NUL. Raises `UnfitValueError`.
+
+    The library ends a text at its first NUL: two different ids would be one.
+    """
     for name, value in values.items():
         kind = type(value)
         if kind is list:
             records = bool(value) and type(value[0]) is dict
             _check(name, value, RECORDS_MAX if records else ELEMENTS_MAX)
+            for item in value:
+                if type(item) in _LARGE_KINDS:
+                    _check_deep(name, item)
         elif kind is dict:
             _check(name, value, ELEMENTS_MAX)
             for key, item in value.items():
+                _check_nul(name, key)
                 if type(item) in _LARGE_KINDS:
                     _check_deep(f"{name}.{key}", item)
         elif kind is str:
-            _check(name, value, TEXT_CHARS_MAX)
+            _check_deep(name, value)
 
 
 def _check(name: str, value: Any, maximum: int) -> None:
     if len(value) > maximum:
         unit = "characters" if type(value) is str else "elements"
-        raise TooLargeError(f"{name} has {len(value)} {unit}, and expressions take {maximum}")
+        raise UnfitValueError(f"{name} has {len(value)} {unit}, and expressions take {maximum}")
+
+
+def _check_nul(name: str, text: str) -> None:
+    if "\0" in text:
+        raise UnfitValueError(f"{name} has a NUL character, which expressions do not take")
 
 
 def _check_deep(name: str, value: Any) -> None:
     _check(name, value, TEXT_CHARS_MAX if type(value) is str else ELEMENTS_MAX)
-    if type(value) is not str:
-        for item in value.values() if type(value) is dict else value:
-            if type(item) in _LARGE_KINDS:
-                _check_deep(name, item)
+    if type(value) is str:
+        _check_nul(name, value)
+        return
+    if type(value) is dict:
+        for key in value:
+            _check_nul(name, key)
+    for item in value.values() if type(value) is dict else value:
+        if type(item) in _LARGE_KINDS:
+            _check_deep(name, item)
 
 
 def cost_us(expr: Expr, names: Mapping[str, Size]) -> float:

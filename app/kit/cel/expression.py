@@ -47,8 +47,8 @@ from app.kit.cel.cost import (
     SCALAR,
     TEXT,
     Size,
-    TooLargeError,
-    check_sizes,
+    UnfitValueError,
+    check_values,
     cost_us,
     list_of,
 )
@@ -95,7 +95,7 @@ _SIZES: Mapping[Kind, Size] = {
     Kind.MAP: list_of(ANYTHING),
     Kind.ANY: ANYTHING,
 }
-"""Maximum sizes of the values of names; `check_sizes` refuses larger ones."""
+"""Maximum sizes of the values of names; `check_values` refuses larger ones."""
 _SECOND_US, _MINUTE_US = 1e6, 6e7
 _RESULTS: dict[Kind, tuple[type, ...]] = {
     Kind.BOOL: (bool,),
@@ -182,13 +182,13 @@ class Expression:
         """
         try:
             values = self._narrowed(values)
-            check_sizes(values)
+            check_values(values)
             result = self._program.eval(data=values)
             value = result.plain_value()
             # A bool cannot be an error, whose plain value is its text.
             if type(value) is not bool and result.type() == _FAILED:
                 raise ExpressionFailed(f"{self._excerpt()}: {failure(value)}")
-        except TooLargeError as error:
+        except UnfitValueError as error:
             raise ExpressionFailed(f"{self._excerpt()}: {error}") from None
         except (RuntimeError, TypeError, ValueError, OverflowError) as error:
             raise ExpressionFailed(f"{self._excerpt()}: {failure(str(error))}") from error
