@@ -170,3 +170,18 @@ async def test_every_word_can_be_asked_of_the_index(store: SqliteStore) -> None:
 
     for first in range(0, 0x20000, 0x800):
         await index.read(lambda db, first=first: ask(db, first))
+
+
+async def test_the_index_is_filled_by_few_bytes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.store.sqlite.index.filling.PIECE_BYTES", 3000)
+    store = await open_sqlite(tmp_path / "store.db")
+    long = [event("o-1", n, facts=Facts(attributes={"city": "Denver", "x": "x" * 1000})) for n in range(40)]
+    await place(store, 1, "o-1", *long)
+    await store.open_search_index()
+    most = events = 0
+    while not (step := await store.fill_search_index(100)).idle:
+        most, events = max(most, step.events), events + step.events
+    assert events == 40
+    assert 1 <= most <= 4
+    assert len(list(await store.events(ALL, EventFilter(text="denver")))) == 40
+    await store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -57,6 +58,39 @@ async def test_a_search_ends_when_its_time_is_over_and_goes_on_from_there(
             assert 1 < len(pieces) < 12
         first = await ask(Window(1), query)
         assert list(first) == expected[: len(first)]
+
+
+def noise(n: int) -> str:
+    """A text that cannot be compressed much."""
+    return random.Random(n).randbytes(1000).hex()  # noqa: S311
+
+
+async def test_a_search_reads_few_bytes_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a database cannot look into what it stores, it is read: pieces end before they fill the memory."""
+    told = [event("o-1", n, facts=Facts(attributes={"n": f"no-{n % 5}-", "x": noise(n)})) for n in range(40)]
+    await place(store, 1, "o-1", *told)
+    bodies = [f"no-{n % 5}- {noise(n)}".encode() for n in range(40)]
+    await commit(store, receipts=[receipt(n, body=body) for n, body in enumerate(bodies, 1)])
+    asked: list[tuple[Callable[..., Any], Any]] = [
+        (store.events, EventFilter(text="NO-3-")),
+        (store.receipts, ReceiptFilter(text="NO-3-")),
+    ]
+    whole = [list(await ask(ALL, query)) for ask, query in asked]
+    assert [len(each) for each in whole] == [8, 8]
+    monkeypatch.setattr("app.store.searching.PIECE_BYTES", 300)
+    monkeypatch.setattr("app.store.pieces.SEARCH_S", 0.0)  # each answer is of one piece
+    for (ask, query), expected in zip(asked, whole, strict=True):
+        for newer in (False, True):
+            pieces, position = [], 0 if newer else None
+            while True:
+                found = await ask(Window(1000, position, newer=newer), query)
+                pieces.append(list(found))
+                if found.resume is None:
+                    break
+                position = found.resume
+            assert [each for piece in (pieces[::-1] if newer else pieces) for each in piece] == expected
+            if not store.single_writer:
+                assert len(pieces) > 2, query
 
 
 async def test_what_an_index_finds_takes_no_search(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
