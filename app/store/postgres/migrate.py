@@ -8,6 +8,9 @@ A step may begin with comments that say how it is done:
   it.
 - `-- transaction: no` for `CREATE INDEX CONCURRENTLY`, one statement to a file. If it was interrupted, the invalid
   index that it left is dropped, and made again.
+
+A step changes one busy table (events, jobs, orders, receipts): a step that locks several of them deadlocks with queries
+that join them, and is tried again until it gives up.
 """
 
 from __future__ import annotations
