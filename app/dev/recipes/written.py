@@ -16,6 +16,7 @@ NOTE = re.compile(
     r"^ *# recipe: (?P<name>[\w.-]+) (?P<digest>[0-9a-f]+)\b[^\n]*\n *- id: [\"']?(?P<account>[\w.-]+)", re.MULTILINE
 )
 """The comment above an account that a recipe has made, and the account's id."""
+_TEXT = "tag:yaml.org,2002:str"
 _ACCOUNTS = re.compile(r"^accounts:[^\n]*\n(?P<indent> *)", re.MULTILINE)
 
 
@@ -62,7 +63,9 @@ def _with_ids(recipe: Recipe, account: str) -> str:
     text = recipe.resources_text
     root, _ = parse(text, recipe.name)
     for node, id in sorted(_ids(root, account), key=lambda pair: -pair[0].start_mark.index):
-        text = f"{text[: node.start_mark.index]}{id}{text[node.end_mark.index :]}"
+        # Of a number, a date or `null` YAML would make no text.
+        scalar = id if getattr(yaml.compose(id, yaml.SafeLoader), "tag", "") == _TEXT else f'"{id}"'
+        text = f"{text[: node.start_mark.index]}{scalar}{text[node.end_mark.index :]}"
     return text
 
 

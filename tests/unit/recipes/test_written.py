@@ -41,3 +41,15 @@ def test_any_other_value_is_read_as_it_was_given(value: str) -> None:
     recipe = read(shipped() / "shopify")
     _, content = parse(written(recipe, {**recipe.examples, "SHOPIFY_SHOP": value}), "shopify")
     assert content["accounts"][0]["config"]["base_url"] == f"https://{value}.myshopify.com"
+
+
+def test_an_account_id_that_yaml_takes_for_something_else_is_written_as_text() -> None:
+    recipe = read(shipped() / "printify")
+    values = {name: f"${{{name}}}" if ask.secret else ask.example for name, ask in recipe.spec.asks.items()}
+    for id in ("123", "07", "1.5", "1e3", "0x1f", "null", "true", "2026-01-01", "2026-13-45", "a.b"):
+        text = written(recipe, values, id)
+        _, content = parse(text, id)
+        assert (content["accounts"][0]["id"], content["endpoints"][0]["account"]) == (id, id)
+        found = NOTE.search(text)
+        assert found is not None
+        assert found["account"] == id
