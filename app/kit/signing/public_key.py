@@ -111,7 +111,7 @@ def _url_of(request: InboundRequest, source: KeySource, key_id: str) -> str:
     if source.certificate_url is not None and is_place(location):
         return require_allowed(place_of(location).read(request, "the key's URL"), source.hosts, "the key's URL")
     if KEY_ID in location:
-        if not key_id.strip("."):
+        if not key_id.strip(".") or not key_id.isprintable():
             raise VerificationError("the key id cannot be a part of a URL")
         return location.replace(KEY_ID, quote(key_id, ""))
     return location

@@ -209,6 +209,11 @@ def test_a_refusal_says_what_is_missing() -> None:
     for kid in ("..", ".", "x" * 300):
         proof = b64encode(json.dumps({"kid": kid, "signature": "AA=="}).encode()).decode()
         assert "the key id" in refusal(request(x_ebay_signature=proof), EBAY)
+    # Bytes in a header that are no text.
+    by_header = EBAY.model_copy(update={"key_id": "{header:X-Kid}"})
+    proof = b64encode(json.dumps({"kid": "k", "signature": "AA=="}).encode()).decode()
+    for kid in ("\udcff", "a\udc80b"):
+        assert "the key id cannot" in refusal(request(x_ebay_signature=proof, x_kid=kid), by_header)
     proof = b64encode(json.dumps({"kid": "a/../b?c#d", "signature": "AA=="}).encode()).decode()
     ring = Ring({})
     with pytest.raises(KeyUnavailable):
