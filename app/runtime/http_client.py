@@ -188,8 +188,8 @@ async def converse(
             call.
         fence: awaited once a call has a connection, with whether that is new; raises to forbid the call.
         shared: the account's, for requests that name a call that they share; None: each is made for itself.
-        save: awaited before each call leaves, and at the end; writes what the flow keeps durably. Raises
-            `CallFailedError` if that fails.
+        save: awaited after each response, before each call leaves, and at the end; writes what the flow keeps durably.
+            Raises `CallFailedError` if that fails.
 
     Raises:
         CallFailedError: a call got no complete response.
@@ -198,6 +198,8 @@ async def converse(
     try:
         request = next(flow)
         while True:
+            # At once: the next call may wait for its place for minutes, or be forbidden.
+            await save()
             response = await (caller.share(request) if request.shared else caller.call(request))
             request = flow.send(response)
     except StopIteration as end:

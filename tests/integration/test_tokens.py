@@ -305,6 +305,20 @@ async def test_nothing_is_sent_before_it_is_stored(start: Start, shop: Side, mon
     assert set(seen) == {(1, 0)}, "one token, and no cancel before it was stored"
 
 
+async def test_it_is_stored_before_the_call_that_waits_for_its_turn(start: Start, shop: Side) -> None:
+    """A limit may make that call wait for an hour, and a server that stops meanwhile does not make it."""
+    rescind = await start()
+    await rescind.put("accounts", SHOP, {**shop_account(shop), "limits": {"requests": 1, "per_s": 3600}})
+    id = await ask(rescind, "o-1")
+    await shop.arrived(1, "/token")
+    await rescind.stop()
+    assert shop.simulator.canceled == []
+    rescind = await start()
+    await rescind.put("accounts", SHOP, shop_account(shop))
+    assert (await rescind.settled(id))["state"] == "succeeded"
+    assert (shop.simulator.issued, shop.simulator.canceled) == (2, ["o-1"])
+
+
 async def test_a_node_that_takes_over_goes_on_with_it(tmp_path: Path, shop: Side) -> None:
     async with cluster(tmp_path, 2) as nodes:
         any_node = nodes.nodes[0]
