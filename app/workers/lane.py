@@ -64,6 +64,8 @@ class Lane:
         self._durable = DurableMemory(account.spec.id, tools.store, tools.vault)
         self._memory = FlowMemory(self._durable)
         self._calling: set[asyncio.Task[None]] = set()
+        self._conversing: set[asyncio.Future[None]] = set()
+        """Flows under way that are about no order."""
         self._busy: set[int] = set()
         """Numbers of the orders of all calls under way."""
         self._retry_alone: set[int] = set()
@@ -145,15 +147,15 @@ class Lane:
         """Begin no further call, and wait until those under way have ended and are on record."""
         self._claiming = False
         self.gate.close()
-        while self._calling:
-            await asyncio.wait(self._calling)
+        while under_way := [*self._calling, *self._conversing]:
+            await asyncio.wait(under_way)
         await self.gate.memory.close()
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for the calls under way. The next start recovers those that do not end in time."""
         self.gate.close()
-        if self._calling:
-            await asyncio.wait(self._calling, timeout=timeout_s)
+        if under_way := [*self._calling, *self._conversing]:
+            await asyncio.wait(under_way, timeout=timeout_s)
         await self.gate.memory.close()
 
     def status(self) -> LaneStatus:
@@ -189,6 +191,8 @@ class Lane:
         conversation = Conversation(concealed=context.concealed)
         attempt = Attempt(number, NO_ORDER, account.spec.id, "", JobKind.REGISTRATION, None, began)
         outcome, detail = "failed", ""
+        ended = asyncio.get_running_loop().create_future()
+        self._conversing.add(ended)
 
         async def permit(_: HttpRequest) -> None:
             if conversation.exchanges:
@@ -217,8 +221,10 @@ class Lane:
                 self.gate.rate.meter.withdraw()
             self.gate.wake()
             self.wake()
-            ended = attempt.ended(datetime.now(UTC), uptime(), outcome, calls=calls, detail=detail)
-            await self._tools.ledger.record_attempt(ended)
+            self._conversing.discard(ended)
+            ended.set_result(None)
+            record = attempt.ended(datetime.now(UTC), uptime(), outcome, calls=calls, detail=detail)
+            await self._tools.ledger.record_attempt(record)
 
     # -- Sending ----------------------------------------------------------------------------------
 

@@ -1,0 +1,39 @@
+"""Tokens of an account that goes to another node: what a flow about its registrations came by is stored before that."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from conftest import Start
+from integration.test_tokens import SHOP, shop, shop_account  # noqa: F401 - a fixture
+from providers import Side
+
+from app.contract import Context, Flow
+from handlers.generic.credentials import tokens_of
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+def fetch_token(config: Any, context: Context) -> Flow[Any]:
+    tokens = tokens_of(config)
+    assert tokens is not None
+    return tokens.get(context)
+
+
+async def test_an_account_is_not_given_up_before_its_flows_have_ended(start: Start, shop: Side) -> None:  # noqa: F811
+    rescind = await start()
+    await rescind.put("accounts", SHOP, shop_account(shop))
+    lane = rescind.node.lanes[SHOP]
+    await shop.hold(path="/token")
+    flow = asyncio.create_task(lane.converse(fetch_token))
+    await shop.arrived(1, "/token")
+    given_up = asyncio.create_task(lane.finish())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not given_up.done()
+    shop.release()
+    await given_up
+    assert await rescind.node.store.account_secrets(SHOP) is not None
+    assert await flow == shop.simulator.good
