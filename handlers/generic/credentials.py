@@ -12,8 +12,8 @@ from app.kit.excerpts import excerpt
 from app.kit.jwt import sign_jwt
 from app.kit.tokens import FetchedToken, MadeToken, RefreshToken, Tokens, bearer, endpoint_table
 from handlers.generic.config import Config
-from handlers.generic.message import with_content
-from handlers.generic.template import SECRETS, filled, template
+from handlers.generic.message import header_text, with_content
+from handlers.generic.template import SECRETS, filled
 from handlers.generic.token import JTI, JWT, REFRESH_TOKEN, Jwt, Token
 
 _ENDPOINT = endpoint_table(
@@ -82,7 +82,7 @@ def _request(config: Config, token: Token, refresh: RefreshToken | None, context
         context.conceal(values[JWT])
     if refresh is not None:
         values[REFRESH_TOKEN] = refresh.current(context)
-    headers = {name: template(text, scope).text(values) for name, text in token.headers.items()}
+    headers = {name: header_text(name, text, scope, values) for name, text in token.headers.items()}
     # Credentials made of secrets, such as user and password in base64, are secrets too.
     context.conceal(*(headers[name].rpartition(" ")[2] for name, text in token.headers.items() if "{{" in text))
     content = None if token.body is None else filled(token.body, scope, values)

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from app.kit.cel.expression import ExpressionFailed
-from handlers.generic.template import plain_text
+from app.kit.cel.expression import Expression, ExpressionFailed, Scope
+from handlers.generic.template import plain_text, template, text_of
 
 _CONTENT_TYPES = {"json": "application/json", "form": "application/x-www-form-urlencoded"}
 _TEXT = "text/plain; charset=utf-8"
@@ -30,6 +30,19 @@ def with_content(headers: Mapping[str, str], content: Any, encoding: str) -> tup
         default_header(complete, "Content-Type", _TEXT if isinstance(content, str) else _CONTENT_TYPES[encoding])
     default_header(complete, "Accept", "application/json")
     return complete, body
+
+
+def header_text(name: str, text: str, scope: Scope, values: Mapping[str, Any]) -> str:
+    """The value of a header whose template is `text`. Raises `ExpressionFailed`.
+
+    HTTP drops spaces around it: an order's id with a space at its end would become that of another order.
+    """
+    parts = template(text.strip(), scope).parts
+    texts = [part if isinstance(part, str) else text_of(part, values) for part in parts]
+    first, last = isinstance(parts[0], Expression), isinstance(parts[-1], Expression)
+    if (first and texts[0] != texts[0].lstrip()) or (last and texts[-1] != texts[-1].rstrip()):
+        raise ExpressionFailed(f"the header {name} would begin or end with a space, which HTTP does not keep")
+    return "".join(texts)
 
 
 def default_header(headers: dict[str, str], name: str, value: str) -> None:

@@ -16,7 +16,7 @@ from app.kit.tokens import Session, send_authorized
 from handlers.generic.call import Call
 from handlers.generic.config import Config
 from handlers.generic.credentials import tokens_of
-from handlers.generic.message import default_header, with_content
+from handlers.generic.message import default_header, header_text, with_content
 from handlers.generic.responses import read
 from handlers.generic.template import SECRETS, filled, reads, template, text_of
 from handlers.generic.throttle import Throttle
@@ -107,7 +107,7 @@ def request_of(
     url = url_of(call, config, values)
     values = {**values, **{SECRETS + name: secret for name, secret in config.secret_values.items()}}
     values, scope = {**values, TOKEN: token}, config.scope_of(call)
-    filled_in = {name: template(text, scope).text(values) for name, text in call.headers.items()}
+    filled_in = {name: header_text(name, text, scope, values) for name, text in call.headers.items()}
     content = None if call.body is None else filled(call.body, scope, values)
     headers, body = with_content(filled_in, content, call.encoding)
     if config.token is not None and not any(reads(text, scope, TOKEN) for text in call.headers.values()):

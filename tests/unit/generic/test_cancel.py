@@ -131,6 +131,16 @@ def test_nothing_would_be_another_path() -> None:
     assert sent(empty, url="/orders?a={{ order.attributes.a }}&b={{ note }}").url.endswith("/orders?a=&b=")
 
 
+def test_a_header_never_names_another_order() -> None:
+    """HTTP drops spaces around a header's value."""
+    for id in (" 12", "12 "):
+        for text in ("{{ order.id }}", " {{ order.id }} ", "{{ order.id }}, {{ order.id }}"):
+            said = refused(order(id), "probe_first", url="/cancel", headers={"X-Order": text})
+            assert "X-Order would begin or end with a space" in said, (id, text)
+        made = sent(order(id), url="/cancel", headers={"X-Order": '"{{ order.id }}" ', "X-Note": "Note: {{ note }}"})
+        assert (made.headers["X-Order"], made.headers["X-Note"]) == (f'"{id}"', "Note:")
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
