@@ -235,7 +235,10 @@ def _key(
     webhook_id = request.headers.get(_WEBHOOK_ID) if _is_proven(request, _WEBHOOK_ID) else None
     if webhook_id:
         return f"webhook\0{webhook_id}\0{number}".encode("utf-8", "surrogatepass")
-    return b"body\0" + digest.value + str(number).encode()
+    key = b"body\0" + digest.value + str(number).encode()
+    # A body may come with two names: an order as it is, once for `paid` and once for `updated`.
+    event = request.headers.get(config.event_header) if config.event_header and config.fields.event is None else None
+    return key + b"\0" + event.strip().encode("utf-8", "surrogatepass") if event else key
 
 
 def _is_proven(request: InboundRequest, *headers: str) -> bool:

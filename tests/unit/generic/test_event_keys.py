@@ -50,6 +50,14 @@ def test_an_id_in_a_header_counts_where_it_is_proven() -> None:
         assert one == key({}, NONE, **config) != other
 
 
+def test_a_body_that_comes_under_two_names_is_two_events() -> None:
+    named = {"event_header": "X-Topic", "events": {}}
+    assert is_read("X-Topic", NONE, **named)
+    assert key({"X-Topic": " paid "}, NONE, **named) == key({"X-Topic": "paid"}, NONE, **named)
+    by_body = {"fields": {**FIELDS, "event": "status"}, "event_header": "X-Topic"}
+    assert not is_read("X-Topic", NONE, **by_body), "the header is not read"
+
+
 def test_an_id_that_nothing_proves_counts_where_the_event_says_when_it_occurred() -> None:
     def by(path: str, name: str = "X-Delivery", **config: Any) -> bool:
         return is_read(name, NONE, key_header="X-Delivery", fields={**FIELDS, "time": path}, **config)
