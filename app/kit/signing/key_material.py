@@ -54,6 +54,15 @@ def cached_key(text: str) -> Any:
     return key_of(text)
 
 
+def is_public_key(text: str) -> bool:
+    """Whether it is a public key, which proves nothing as a secret: anybody may know it."""
+    try:
+        key_of(text)
+    except UnusableKey:
+        return f"-----BEGIN {_PEM_KEY}" in text or f"-----BEGIN {_PEM_CERTIFICATE}" in text
+    return True
+
+
 def _key_of(text: str) -> Any:
     if len(text) > KEY_CHARS_MAX:
         raise UnusableKey(f"a public key has {KEY_CHARS_MAX} characters at most")

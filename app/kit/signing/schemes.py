@@ -21,6 +21,7 @@ from datetime import datetime
 from app.contract import InboundRequest, VerifyOptions
 from app.kit.signing.credentials import verify_basic, verify_token
 from app.kit.signing.hmac_scheme import HmacScheme, hmac_fault, verify_hmac
+from app.kit.signing.key_material import is_public_key
 from app.kit.signing.key_options import KEY_OPTIONS, fault_in_options
 from app.kit.signing.parts import signed_parts
 from app.kit.signing.public_key import verify_public_key
@@ -83,6 +84,11 @@ def unheeded(options: VerifyOptions, heeded: frozenset[str]) -> tuple[str, str] 
         signed_parts(options.signed or "")
     except ValueError as error:
         return "signed", str(error)
+    if options.scheme != "public_key" and any(is_public_key(secret.get_secret_value()) for secret in options.secrets):
+        return (
+            "secrets",
+            "one is a public key, so anybody could sign with it: set scheme to public_key, or give a secret",
+        )
     fault = _FAULTS.get(options.scheme)
     return None if fault is None else fault(options)
 

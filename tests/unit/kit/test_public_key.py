@@ -344,3 +344,17 @@ def test_only_the_source_can_sign() -> None:
     for options in (EBAY, VerifyOptions(scheme="sns", topics=("arn",))):
         with pytest.raises(CannotSign, match="the source alone has the private key"):
             sign_scheme(HttpRequest("POST", ""), options, NOW)
+
+
+def test_a_public_key_is_no_secret() -> None:
+    """An endpoint that is changed from public_key to hmac keeps its secrets: anybody could sign by them."""
+    for algorithm in ("rsa-sha256", "ecdsa-sha256", "ed25519"):
+        pem = pem_of(private_key(algorithm))
+        der = "".join(line for line in pem.splitlines() if not line.startswith("-----"))
+        for scheme in ("hmac", "token", "github", "shopify", "stripe", "handler"):
+            for secret in (pem, der):
+                fault = unheeded(
+                    VerifyOptions.model_validate({"scheme": scheme, "secrets": ["s", secret]}), frozenset()
+                )
+                assert fault is not None, (algorithm, scheme)
+                assert (fault[0], "is a public key" in fault[1]) == ("secrets", True)
