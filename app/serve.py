@@ -38,8 +38,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 CLOSE_S = 7.0
 """What is left when all requests and calls have ended: recording their results, and closing the database."""
 STOP_S = HAND_OVER_S + REQUESTS_S + 2 * CUT_OFF_S + DRAIN_S + CLOSE_S
-"""A server has ended so many seconds after the time of `RESCIND_DRAIN_S`, if the disk writes. Whoever kills what does
-not end (terminationGracePeriodSeconds, TimeoutStopSec, stop_grace_period) waits longer than both together."""
+"""A server has ended so many seconds after the time of `RESCIND_DRAIN_S`, if the disk writes. A supervisor that kills
+what does not end (terminationGracePeriodSeconds, TimeoutStopSec, stop_grace_period) waits longer than both together."""
 
 logger = structlog.get_logger()
 

@@ -105,5 +105,5 @@ def sign_out(id: Id) -> None:
 @app.command("revoke")
 def revoke_key(id: Id, yes: Yes = False) -> None:
     """Revoke an API key; the server refuses it at once."""
-    consequence = f"{id} is revoked for good: whoever uses it is refused at once."
+    consequence = f"{id} is revoked for good: anyone who uses it is refused at once."
     client.delete(f"/v1/keys/{segment(id)}", f"{id} is revoked.", consequence, yes=yes)

@@ -130,8 +130,7 @@ def try_source(
         key_answers = read_key_answers(target, keys or [], unsigned=unsigned)
         given, notes = _webhooks(options, target), _notes(target, url)
         if sign:
-            for remark in notes:
-                output.say(f"{remark[0].upper()}{remark[1:]}.")
+            _print_notes(notes)
             _print_signed(source, target, given, options, to, as_json=json)
             return
         if unsigned:
@@ -272,6 +271,11 @@ def _signed(endpoint: Endpoint, given: Given, now: datetime) -> Given:
         return signing.sign(endpoint, given, now)
     except CannotSign as error:
         raise Failure(f"It cannot be signed: {error}.") from error
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        output.say(f"{note[0].upper()}{note[1:]}.")
 
 
 def _print_signed(

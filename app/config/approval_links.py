@@ -1,6 +1,6 @@
 """Links by which a person approves or declines a proposed cancel: sealed tokens, each for one cancellation.
 
-A token is a capability: whoever has it can decide on that cancellation, until its approval expires, as long as the
+A token is a capability: anyone who has it can decide on that cancellation, until its approval expires, as long as the
 subscription that it was sent to receives proposals. The key is made once and kept in the database, sealed, so that
 links outlive a restart and a rotation of the master key.
 """

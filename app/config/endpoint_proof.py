@@ -43,7 +43,7 @@ def unread(header: str, spec: EndpointSpec) -> tuple[str, str]:
     """(that the header with an event's id is not read at this endpoint and why, what to do)."""
     detail = (
         f"key_header {header} of account {spec.account} is not read: the signature of the scheme {spec.verify.scheme} "
-        "does not cover it, so whoever has a copy of a request could send it again under another id; requests with "
+        "does not cover it, so anyone who has a copy of a request could send it again under another id; requests with "
         "equal bodies count as one event"
     )
     do = f"Set config.fields.time of account {spec.account}: it says when an event occurred. Or leave key_header out."

@@ -43,7 +43,7 @@ _FORMATS_OF = {
 SIGNED = _FORMATS_OF["secret"]
 """Formats whose requests are signed."""
 _SECRET_URLS = ("slack", "template")
-"""Formats whose URL is a capability: whoever has it can post."""
+"""Formats whose URL is a capability: anyone who has it can post."""
 _REQUIRED = {"routing_key": "the integration key of an Events API v2 integration", "template": "with a `body`"}
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _OWN_HEADERS = ("host", "content-length", "content-encoding", "transfer-encoding", "connection", "content-type")

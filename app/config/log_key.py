@@ -1,6 +1,6 @@
 """The key that signs the log's checkpoints. It is made once, and kept in the database, encrypted.
 
-It outlives a restart and a rotation of the master key. Whoever has the database and the master key can sign as well:
+It outlives a restart and a rotation of the master key. Anyone who has the database and the master key can sign as well:
 a checkpoint proves something only to who keeps it elsewhere.
 """
 

@@ -309,7 +309,7 @@ def _check_account(
     if not account.view.rules.duplicate_keys and policy.reads_duplicates:
         text = (
             f"order.duplicates is always empty for account {id}, whose rules name no duplicate_keys: name the "
-            "attributes that are alike where two orders are the same"
+            "attributes that are equal where two orders are the same"
         )
         raise InvalidResourceError([Fault("policies", spec.id, ("when",), text)])
 

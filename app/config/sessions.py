@@ -1,7 +1,7 @@
 """Sessions of the console: sealed tokens that stand for an API key, and what proves that a form is the console's own.
 
 The database has the sessions that are open: one ends when somebody signs out of it, when its key is revoked, replaced
-or expires, and after its lifetime. Whoever copied its cookie has nothing then. The key that seals the tokens is made
+or expires, and after its lifetime. Anyone who copied its cookie has nothing then. The key that seals the tokens is made
 once and kept in the database, sealed, so that all nodes read each other's; a token that is not sealed with it costs no
 query.
 """

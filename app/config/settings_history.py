@@ -1,6 +1,6 @@
 """What became of settings: which were removed or renamed, and which do something although nobody set them.
 
-A setting that is removed from `settings.py` gets a line here, and keeps it: whoever skips releases still finds it.
+A setting that is removed from `settings.py` gets a line here, and keeps it: anyone who skips releases still finds it.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class SubscriptionSpec(BaseModel):
     """`standard`: webhooks by Standard Webhooks. The others are notices to people."""
     url: str | None = Field(None, max_length=2000, repr=False)
     """Where messages are sent; `mailto:ops@example.com` with format email. Without it they wait to be pulled
-    (`POST /v1/subscriptions/{id}/pull`). With formats slack and template it is shown without its path: whoever has
+    (`POST /v1/subscriptions/{id}/pull`). With formats slack and template it is shown without its path: anyone who has
     it can post."""
     events: tuple[EventPattern, ...] = Field(("*",), min_length=1, max_length=100)
     """Types of messages, `cancellation.*` for a family of them."""

@@ -143,7 +143,7 @@ class Rules(BaseModel):
     duplicate_keys: tuple[str, ...] = Field(
         (),
         max_length=20,
-        description="Attributes (dotted where they are nested) that are alike where two orders are the same; "
+        description="Attributes (dotted where they are nested) that are equal where two orders are the same; "
         "none: no order is taken for a duplicate.",
     )
 
@@ -179,7 +179,7 @@ class Handler:
     """Which of `VerifyOptions` `verify` heeds besides `secrets`: any other is refused when an endpoint is saved.
     None: not declared, so none is refused."""
     proof_in_headers: bool = False
-    """`verify` looks at headers and query only: it is asked before a body is taken in from whoever it may be, and is
+    """`verify` looks at headers and query only: it is asked before a body is taken in from a stranger, and is
     given an empty one."""
     signed_headers: frozenset[str] | None = None
     """Headers that the proof covers which `verify` checks, in lower case: `InboundRequest.proven_headers` of endpoints

@@ -29,7 +29,7 @@ class InboundRequest(Struct, frozen=True):
     keys: PublishedKeys | None = None
     """Public keys that sources publish; None where no server runs."""
     proven_headers: frozenset[str] | None = None
-    """Headers that the proof of the sender covers, in lower case: whoever has a copy of the request can send it again
+    """Headers that the proof of the sender covers, in lower case: anyone who has a copy of the request can repeat it
     with any other header changed. None: all are as proven as the body (a token proves the sender of all of it)."""
     proven_body: str | None = None
     """What the proof covers of the body, as a text with places (`{form}`, `{json:KEY.KEY}`); None: every byte."""
@@ -109,7 +109,7 @@ class VerifyOptions(BaseModel):
     keys: KeySource | None = None
     """`public_key`: where the source publishes its keys; without it they are in `secrets`, in PEM or base64 DER."""
     topics: tuple[str, ...] = Field((), max_length=100)
-    """`sns`: ARNs of the topics that may send here. Amazon signs for all of its customers alike."""
+    """`sns`: ARNs of the topics that may send here. Amazon signs for all of its customers."""
 
     # A fault names its option: what a validator looks at besides it stands above it.
     @field_validator("signed")

@@ -160,7 +160,7 @@ class CancelResult(Struct, frozen=True):
     """For RETRY: the provider may say the same of an order that cannot be canceled. After the second time a probe
     decides, or else what is known of the order; unless the provider is down for all orders."""
     misdirected: bool = False
-    """For RETRY: whoever answered is not the provider's API, so the account's configuration may be wrong."""
+    """For RETRY: the server that responded is not the provider's API, so the account's configuration may be wrong."""
 
 
 class ProbeUnavailable(Exception):

@@ -61,9 +61,7 @@ def expire_if_late(unit: UnitOfWork, cancel: Cancellation) -> bool:
     # Once the window has closed, that says more.
     if cancel.send_by <= unit.now < cancel.closes_at:
         takes_s = (cancel.closes_at - cancel.send_by) / timedelta(seconds=1)
-        detail = (
-            f"The window closes at {cancel.closes_at:%Y-%m-%dT%H:%M:%SZ}, and a call takes {takes_s:.1f} s of late."
-        )
+        detail = f"The window closes at {cancel.closes_at:%Y-%m-%dT%H:%M:%SZ}, and recent calls took {takes_s:.1f} s."
         unit.end_unsent(cancel, Cause.DEADLINE_PASSED, f"{detail} It would have come too late.")
         return True
     return False

@@ -275,7 +275,7 @@ class Cancellation(Struct, frozen=True, omit_defaults=True):
     closes_at: datetime | None = None
     """When time alone closes the order's window."""
     send_by: datetime | None = None
-    """`closes_at`, less the duration of the provider's calls of late: sent later, it would come too late."""
+    """`closes_at`, less the duration of the provider's recent calls: sent later, it would come too late."""
 
     @property
     def sendable_until(self) -> datetime | None:

@@ -1,4 +1,4 @@
-"""The hash chain over the log: whoever keeps one root can tell later whether anything before it was changed.
+"""The hash chain over the log: anyone who keeps one root can tell later whether anything before it was changed.
 
 The log is cut into blocks of consecutive positions. The leaves of a block are the hashes of its events; they are the
 leaves of a Merkle tree (RFC 9162, section 2.1.1, with SHA-256), so that one event can be proven to be in a block

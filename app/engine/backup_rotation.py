@@ -111,7 +111,7 @@ def _free_name(directory: Path, at: datetime) -> tuple[Path, datetime]:
 
 
 def _clear(directory: Path) -> None:
-    """Remove what runs left that were killed; whoever holds the lock is alone here."""
+    """Remove what runs left that were killed; the holder of the lock is alone here."""
     for path in list(directory.iterdir()):
         if _PARTIAL_NAME.fullmatch(path.name):
             path.unlink()

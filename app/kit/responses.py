@@ -50,7 +50,7 @@ class ResponseKind(Enum):
     LOST = auto()
     """Something between us and the provider answered in its place."""
     MISDIRECTED = auto()
-    """Whoever answered is not the provider's API, and did nothing."""
+    """The server that responded is not the provider's API, and did nothing."""
 
 
 class ProviderResponse(Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Traces by OpenTelemetry: an extra (`rescind[otel]`), which is off by default, and is not imported then.
 
-Whoever makes spans asks `on` first, so that nothing is paid while it is off. A trace survives the database: what a
+Code that makes spans asks `on` first, so that nothing is paid while it is off. A trace survives the database: what a
 commit leaves for later (a cancellation, a message) is stored with the context of its cause, as `traceparent` says it.
 """
 

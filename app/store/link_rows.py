@@ -1,4 +1,4 @@
-"""Links between records, from rows that both stores read alike."""
+"""Links between records, from rows that both stores read in the same form."""
 
 from __future__ import annotations
 

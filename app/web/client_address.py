@@ -18,7 +18,7 @@ X_FORWARDED_FOR, FORWARDED = "X-Forwarded-For", "Forwarded"
 HOPS_MAX = 50
 """Hops that are read, from the right."""
 _SUBNET = 64
-"""Whoever has an IPv6 address has a network of at least this prefix length."""
+"""A holder of an IPv6 address has a network of at least this prefix length."""
 _FOR = re.compile(r'(?:^|;)\s*for\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]+)', re.IGNORECASE)
 
 

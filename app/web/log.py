@@ -31,7 +31,7 @@ example(
 async def list_checkpoints(call: Call, query: PageQuery) -> Page[Checkpoint]:
     """The signed checkpoints of the event log, newest first.
 
-    The log is a hash chain of blocks: the root of each covers its events and the root of the block before. Whoever
+    The log is a hash chain of blocks: the root of each covers its events and the root of the block before. Anyone who
     keeps a checkpoint elsewhere can tell later whether anything up to it was changed, by
     `rescind log verify --against FILE`.
     """

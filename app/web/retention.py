@@ -24,7 +24,7 @@ from app.workers.retention import Pruned
 
 ROUTES = RouteTable(pauses.ROUTES.tag)
 AHEAD_MAX = timedelta(minutes=5)
-"""How far the clock of whoever asks may be ahead of this one."""
+"""How far the clock of a client may be ahead of this one."""
 
 
 class EraseBody(Body):

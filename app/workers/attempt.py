@@ -137,7 +137,7 @@ class AttemptRunner:
             return Sent(len(conversation.exchanges), ok=True, held_back=True)
         self.gate.hold(context.hold_s)
         outcomes = [outcome_of(result) for result in results]
-        if conversation.calls:  # else whoever made the call for this one, too, learns from it
+        if conversation.calls:  # else the attempt that made the call for this one, too, learns from it
             self._note_outcome(outcomes, results)
         details = ["" if isinstance(result, Facts) else detail_of(result) for result in results]
         if tracing.on:

@@ -1,4 +1,4 @@
-"""The indexer: lets the search index follow the log, in short pieces, and behind whoever waits for the ledger.
+"""The indexer: lets the search index follow the log, in short pieces, and behind everything that waits for the ledger.
 
 Nothing depends on how far it is: what is not indexed yet is searched in the log. So it makes way: after each piece it
 rests as long as the piece took, and while requests wait for the ledger several times as long.

@@ -1,7 +1,7 @@
 """The pace of work that can wait: how large its next piece may be, and how long it rests before it.
 
 Such work shares the database's one writer, the event loop and the disk with webhooks and cancels. A piece is so short
-that whoever comes meanwhile hardly notices, and rests are so long that few come meanwhile.
+that others hardly notice, and rests are so long that few come meanwhile.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ class Retention:
         order = aggregate.order
         if aggregate.live:
             return aggregate.live[0]
-        # What is beside the log goes first, in pieces: whoever is told that the order is erased finds nothing of it.
+        # What is beside the log goes first, in pieces: a client that is told of the erasure finds nothing of it.
         command = EraseOrder(order.account, order.id, _now())
         receipts = [*await self._store.order_receipts(pk), *await self.other_receipts(aggregate)]
         await self._expunge(receipts, lambda piece: Expunged(at=_now(), receipts=piece, retire=True))

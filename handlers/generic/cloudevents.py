@@ -33,7 +33,7 @@ def events_in(request: InboundRequest, order_path: str = "subject") -> list[Payl
     """The CloudEvents in a request; None if it is no request of CloudEvents. Raises `MalformedPayload`.
 
     Binary mode has the event's attributes in headers, which hardly any signature holds. So it is read only where the
-    order stands in the data, or is the subject: else whoever has one signed body could name any order and any status.
+    order stands in the data, or is the subject: else anyone who has one signed body could name any order and status.
     """
     media, _, _ = request.headers.get("Content-Type", "").partition(";")
     media = media.strip().lower()

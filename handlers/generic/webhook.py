@@ -217,8 +217,8 @@ def _key(
 ) -> bytes:
     """The idempotency key: what is configured outranks the standards, and both outrank a digest of the body.
 
-    Whoever has a copy of a request can change the headers that its proof does not cover. An id in one of those counts
-    only if the event itself says when it occurred: then a repetition changes nothing.
+    Anyone who has a copy of a request can change the headers that its proof does not cover. An id in one of those
+    counts only if the event itself says when it occurred: then a repetition changes nothing.
     """
     own = text_at(config.fields.event_id, document)
     if own is not None:

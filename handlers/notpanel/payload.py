@@ -1,4 +1,4 @@
-"""Reading what NotPanel says of an order, in a webhook and in an answer to `status` alike."""
+"""Reading what NotPanel says of an order, in a webhook or in an answer to `status`."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Rules(BaseRules):
     )
     duplicate_keys: tuple[str, ...] = undocumented(
         ("external_property_id", "services"),
-        "Attributes that are alike where two orders are the same: the same services for the same property. "
+        "Attributes that are equal where two orders are the same: the same services for the same property. "
         "These are V3's; with V2 webhooks name property_info.address and primary_service.group_slug.",
         max_length=20,
     )

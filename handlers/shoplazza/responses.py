@@ -1,8 +1,8 @@
 """What Shoplazza's responses mean, whatever was asked.
 
 “Cancel Order” documents: `errors` (a list of texts; elsewhere also an object of lists by field) or `error` (a text);
-404 for a record that is not found; 406; 400 for a bad request and for missing or wrong credentials alike, told apart
-by the words only; 500 with a word of gRPC's. “OpenAPI” adds 401, 403, 405, 422 and 429. Some examples show the bare
+404 for a record that is not found; 406; 400 for a bad request and for missing or wrong credentials, told apart by the
+words only; 500 with a word of gRPC's. “OpenAPI” adds 401, 403, 405, 422 and 429. Some examples show the bare
 words in place of JSON, so these are read as well.
 """
 

@@ -64,8 +64,8 @@ def _about_no_order(name: str) -> Ignored | Unrecognized:
 def _key(request: InboundRequest, topic: str, moment: datetime | None) -> bytes:
     """The event's key: Shoplazza's deduplication id, or else topic and body together.
 
-    The signature covers the body alone, so that whoever has a copy of a request can send it again under another id. The
-    id counts only if the order says when it changed: then a repetition changes nothing.
+    The signature covers the body alone, so that anyone who has a copy of a request can send it again under another id.
+    The id counts only if the order says when it changed: then a repetition changes nothing.
     """
     given = request.headers.get(DEDUPLICATION_HEADER)
     is_timed = moment is not None and moment.tzinfo is not None

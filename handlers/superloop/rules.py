@@ -86,7 +86,7 @@ class Rules(BaseRules):
     )
     duplicate_keys: tuple[str, ...] = undocumented(
         ("locId", "type"),
-        "Attributes that are alike where two orders are the same: the same kind of order for the same location.",
+        "Attributes that are equal where two orders are the same: the same kind of order for the same location.",
         max_length=20,
     )
 

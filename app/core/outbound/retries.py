@@ -24,7 +24,7 @@ def settle(
     """What a try makes of a delivery.
 
     It is given up only if the receiver accepted another one since its first try. As long as nothing at all is accepted,
-    the receiver is at fault: it will be disabled, and then its deliveries are held. So whoever is down for a week
+    the receiver is at fault: it will be disabled, and then its deliveries are held. So one that is down for a week
     receives everything after it.
 
     Args:

@@ -234,7 +234,7 @@ def _state_after(policy: Policy, state: PolicyState | None, evaluation: Evaluati
 
 
 def _is_recorded(policy: Policy, state: PolicyState | None, decided: PolicyState) -> bool:
-    """Whether a decision becomes part of the log: not if it is the same as before, or computed by whoever asks."""
+    """Whether a decision becomes part of the log: not if it is the same as before, or computed when it is asked for."""
     if decided.outcome in COMPUTED:
         if policy.computes_waiting:
             # It is recorded that something else came to its end.

@@ -91,7 +91,7 @@ class PolicyIndex:
         full = (self._others | triggered | found.triggered | found.stored) & ~found.settled
         plain = (self._computed | self._since_match) & ~found.settled & ~found.stored
         if unfit:
-            # Whoever reads what expressions do not take fails, whatever its other clauses say.
+            # A policy that reads what expressions do not take fails, whatever its other clauses say.
             return self._of(full | plain, 0, found)
         may_hold = plain & ~false
         holding = self._holding(may_hold & ~errors, found)

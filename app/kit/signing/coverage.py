@@ -1,4 +1,4 @@
-"""What of a request a scheme's proof covers: whoever has a copy of it can send it again with all else changed."""
+"""What of a request a scheme's proof covers: anyone who has a copy of it can send it again with all else changed."""
 
 from __future__ import annotations
 

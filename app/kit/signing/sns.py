@@ -61,7 +61,7 @@ def fault_in_topics(options: VerifyOptions) -> tuple[str, str] | None:
     """(option, what is wrong with it) of an endpoint that is saved; None if nothing is."""
     if options.topics:
         return None
-    return "topics", "name the ARNs of the topics that may send: Amazon signs for all of its customers alike"
+    return "topics", "name the ARNs of the topics that may send: Amazon signs for all of its customers"
 
 
 def signed_text(message: Mapping[str, Any]) -> bytes:

@@ -294,7 +294,7 @@ async def _clean(connection: asyncpg.Connection[asyncpg.Record]) -> bool:
 async def _fits(connection: asyncpg.Connection[asyncpg.Record], kind: Kind) -> bool:
     """Whether the server is of the kind that is needed now.
 
-    The connection is closed if not, also if that cannot be found out, or whoever asks is canceled.
+    The connection is closed if not, also if that cannot be found out, or the caller is canceled.
     """
     fits = False
     try:

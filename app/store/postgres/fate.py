@@ -1,7 +1,7 @@
 """Whether a commit happened of which the answer was lost.
 
-The last statement of a commit inserts its number. Whoever lost the answer inserts the same number: that waits for the
-transaction, where it still goes on, and then either finds its row, or has prevented it for ever.
+The last statement of a commit inserts its number. A node that lost the answer inserts the same number: that waits for
+the transaction, where it still goes on, and then either finds its row, or has prevented it for ever.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from app.store.protocol import StoreUnavailable
 
 PATIENCE_S = 60.0
 """How long the database may be away before the result of a commit counts as unknown."""
-# It always writes, so it waits for a synchronous standby, as the commit did: what only this server has, because whoever
-# waited was canceled, a failover would lose.
+# It always writes, so it waits for a synchronous standby, as the commit did: what only this server has, because a node
+# that waited was canceled, a failover would lose.
 _ASK = """INSERT INTO @commits (epoch, number, at, committed)
     VALUES ($1, $2, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, false)
     ON CONFLICT (epoch, number) DO UPDATE SET at = excluded.at"""

@@ -1,7 +1,7 @@
 """Advisory locks, all of which end with their transaction. They are taken in one order everywhere.
 
 1. the row of the node's lease,
-2. `CONFIGURATION`, `PAUSES`, shared (whoever changes either takes it exclusively),
+2. `CONFIGURATION`, `PAUSES`, shared (a change of either takes it exclusively),
 3. rows of orders, by number,
 4. `fingerprint`, sorted by key,
 5. `limits` of policies, sorted by key.

@@ -38,7 +38,7 @@ class RetentionWrites(Writes):
 
         async def work(session: Session) -> None:
             nonlocal is_repeated
-            # Whoever appends waits for this, so that two never append to the same block.
+            # Every append waits for this, so that two never append to the same block.
             await session.script("LOCK TABLE @log_blocks IN SHARE ROW EXCLUSIVE MODE")
             last = await session.row(f"SELECT {BLOCK_COLUMNS} FROM @log_blocks ORDER BY number DESC LIMIT 1")
             number = 0 if last is None else last[0]

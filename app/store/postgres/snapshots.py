@@ -25,7 +25,7 @@ class SnapshotConnections(Connections):
         self.target, self._session = target, session
 
     async def close(self) -> None:
-        """Whoever opened the connection closes it."""
+        """The opener of the connection closes it."""
 
     async def fetch(self, sql: str, *values: Any, use: Use = Use.LISTS) -> list[asyncpg.Record]:  # noqa: ARG002
         """All rows that a query gives."""

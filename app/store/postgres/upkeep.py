@@ -10,14 +10,14 @@ from app.store.postgres.partitions import make_ahead
 from app.store.postgres.writes import Writes
 
 COMMITS_KEPT = timedelta(minutes=30)
-"""Whoever asks whether a commit happened does so at once."""
+"""A node that asks whether a commit happened does so at once."""
 NODES_KEPT = timedelta(days=1)
 """An ended node's number is free an hour after its end; until then nobody draws the same ids."""
 PAGE = 10_000
 _NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _OLD_COMMITS = f"""DELETE FROM @commits WHERE (epoch, number) IN
     (SELECT epoch, number FROM @commits WHERE at < {_NOW} - $1 ORDER BY at LIMIT {PAGE})"""
-# One that still owns something is left: whoever takes that over looks at its row.
+# One that still owns something is left: the node that takes that over looks at its row.
 _OLD_NODES = f"""DELETE FROM @nodes AS node WHERE until < {_NOW} - $1
     AND NOT EXISTS (SELECT 1 FROM @ownership AS owned WHERE owned.epoch = node.epoch)"""
 

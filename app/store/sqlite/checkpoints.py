@@ -39,7 +39,7 @@ class Checkpoints:
     """Brings the write-ahead log of one database into it, by the size of what was written."""
 
     def __init__(self, db: aiosqlite.Connection, path: Path, writing: asyncio.Lock) -> None:
-        """Make it for the database at `path`; whoever holds `writing` is the only one that writes."""
+        """Make it for the database at `path`; the holder of `writing` is the only one that writes."""
         self._db, self._log, self._writing = db, f"{path}-wal", writing
         self._changes = 0
         """Changes of the writing connection, as of the last checkpoint."""

@@ -104,7 +104,7 @@ def hold(path: Path) -> IO[str]:
     Raises `DatabaseInUseError`.
     """
     name = f"{path}{_LOCK}"
-    # No link: whoever may write here could have root empty any file, as what the lock says is replaced.
+    # No link: anyone who may write here could have root empty any file, as what the lock says is replaced.
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     lock = os.fdopen(os.open(name, flags, PRIVATE), "a+")
     try:

@@ -220,7 +220,7 @@ class SqliteStore(SearchIndexing, Rechecking, LogWrites, BacktestRuns, SingleNod
         sql = f"UPDATE {column.table} SET {column.column} = ? WHERE {where} AND {column.column} = ?"
 
         def work(db: sqlite3.Connection) -> None:
-            # The former values are overwritten (`secure_delete`): whoever has the former key must not find them.
+            # The former values are overwritten (`secure_delete`): anyone who has the former key must not find them.
             db.executemany(sql, [(new, *key, former) for key, former, new in values])
 
         await self._write(work)

@@ -58,8 +58,8 @@ class Turns:
 class Sockets:
     """The connections that subscriptions use beside the first of each, which none ever waits for.
 
-    Nobody waits for these either: whoever gets none goes on with one connection. So subscribers that hang, each with
-    one connection, take nothing from the others.
+    Nobody waits for these either: a subscriber that gets none goes on with one connection. So subscribers that hang,
+    each with one connection, take nothing from the others.
     """
 
     def __init__(self, maximum: int | None = None) -> None:
