@@ -17,7 +17,9 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 class Quiet:
-    """A store of orders that nothing is heard of."""
+    """A store of orders that nothing is heard of, with one node."""
+
+    single_writer = True
 
     def __init__(self, number: int) -> None:
         self.orders = [(pk, f"o-{pk}") for pk in range(1, number + 1)]
