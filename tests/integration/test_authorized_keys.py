@@ -15,6 +15,8 @@ from providers import until
 from servers import Rescind
 from structlog.testing import capture_logs
 
+from app.runtime.http_server import EndingRunner
+
 SHOP, ENDPOINT, SECRET = "key-shop", "keyed-in", "the-client-secret"
 
 
@@ -50,7 +52,7 @@ async def source() -> AsyncIterator[Source]:
     app = web.Application()
     app.router.add_post("/token", source.issue)
     app.router.add_get("/keys/{id}", source.show)
-    runner = web.AppRunner(app, shutdown_timeout=0)
+    runner = EndingRunner(app, shutdown_timeout=0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     source.url = f"http://127.0.0.1:{runner.addresses[0][1]}"

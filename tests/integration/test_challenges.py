@@ -21,6 +21,7 @@ from servers import TOKEN, Reply, Rescind
 from unit.generic.test_challenges import ODD, SECRETS, SNS_URL, SOURCES
 
 from app.contract import HandshakeResponse, InboundRequest
+from app.runtime.http_server import EndingServer
 from app.web import rate_limits
 from app.web.handshakes import BODY_MAX
 from app.workers import confirmations
@@ -266,8 +267,9 @@ class Topic:
 @pytest.fixture
 async def topic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rescind: Rescind) -> Any:
     made = Topic()
+    handler = EndingServer(made.serve)  # type: ignore[arg-type]
     server = await asyncio.get_running_loop().create_server(
-        web.Server(made.serve),  # type: ignore[arg-type]
+        handler,
         "127.0.0.1",
         0,
         ssl=certify(tmp_path, monkeypatch),
@@ -276,6 +278,7 @@ async def topic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rescind: Rescin
     yield made
     await rescind.stop()  # its connections keep the server open
     server.close()
+    await handler.shutdown(0)
 
 
 async def test_a_url_is_called_once(topic: Topic, rescind: Rescind) -> None:

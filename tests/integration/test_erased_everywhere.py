@@ -20,6 +20,7 @@ from providers import until
 from servers import ACCOUNT, CANCEL_BODY, ENDPOINT, Rescind, account_of, endpoint_of, unpacked, webhook
 
 from app.engine.log_verify import verify_erasures
+from app.runtime.http_server import EndingRunner
 from app.store import codec
 from app.store.codec import micros
 from app.store.sqlite.functions import add_functions
@@ -103,7 +104,7 @@ async def serving(respond: Callable[[web.Request], Awaitable[web.Response]]) -> 
     """The URL of a server that responds so to whatever is asked."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", respond)
-    runner = web.AppRunner(app)
+    runner = EndingRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield f"http://127.0.0.1:{runner.addresses[0][1]}"

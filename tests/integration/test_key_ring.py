@@ -17,6 +17,7 @@ from key_pairs import Authority, jwk_of, pem, pem_of, private_key, rsa_key, sign
 from providers import until
 from servers import ACCOUNT, Reply, Rescind, account_of, webhook
 
+from app.runtime.http_server import EndingRunner
 from app.runtime.outgoing import OutgoingHttp
 from app.runtime.outgoing import Reply as Fetched
 from app.workers.key_documents import DOCUMENT_BYTES_MAX
@@ -55,7 +56,7 @@ async def keys() -> AsyncIterator[KeyServer]:
     server = KeyServer()
     app = web.Application()
     app.router.add_get("/{path:.*}", server.serve)
-    runner = web.AppRunner(app, shutdown_timeout=0)
+    runner = EndingRunner(app, shutdown_timeout=0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
