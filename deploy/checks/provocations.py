@@ -19,11 +19,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from commits import full_disk, one_commit
 from prometheus import Prometheus
 from prometheus_client import REGISTRY
 from providers import RETRIEVE_PATH, Provider, Side, until
 from receivers import Down, Receiver
-from servers import ENDPOINT, Rescind, Server, account_of, endpoint_of, full_disk, one_commit, webhook
+from servers import ENDPOINT, Rescind, Server, account_of, endpoint_of, webhook
 
 from app.core.commands import FireTimer
 from app.engine.backup import back_up, record
