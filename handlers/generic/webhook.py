@@ -193,10 +193,14 @@ def _event_of(request: InboundRequest, document: Any, config: Config, *, is_clou
     elif is_cloud:
         name = read_status(document["type"])
     else:
-        name = read_status(request.headers.get(config.event_header, "").strip()) if config.event_header else None
+        name = _name_in_header(request, config)
     if name is not None and not name.isprintable():
         raise MalformedPayload("the event's name holds characters that cannot be printed")
     return name
+
+
+def _name_in_header(request: InboundRequest, config: Config) -> str | None:
+    return read_status(request.headers.get(config.event_header, "").strip()) if config.event_header else None
 
 
 def _nothing_said(event: str | None, config: Config) -> str:
@@ -237,8 +241,8 @@ def _key(
         return f"webhook\0{webhook_id}\0{number}".encode("utf-8", "surrogatepass")
     key = b"body\0" + digest.value + str(number).encode()
     # A body may come with two names: an order as it is, once for `paid` and once for `updated`.
-    event = request.headers.get(config.event_header) if config.event_header and config.fields.event is None else None
-    return key + b"\0" + event.strip().encode("utf-8", "surrogatepass") if event else key
+    event = None if is_cloud or config.fields.event is not None else _name_in_header(request, config)
+    return key + b"\0" + event.encode("utf-8", "surrogatepass") if event else key
 
 
 def _is_proven(request: InboundRequest, *headers: str) -> bool:

@@ -56,6 +56,7 @@ def test_a_body_that_comes_under_two_names_is_two_events() -> None:
     assert key({"X-Topic": " paid "}, NONE, **named) == key({"X-Topic": "paid"}, NONE, **named)
     by_body = {"fields": {**FIELDS, "event": "status"}, "event_header": "X-Topic"}
     assert not is_read("X-Topic", NONE, **by_body), "the header is not read"
+    assert not is_read("X-Topic", NONE, headers=BINARY, event_header="X-Topic", **CLOUD), "a CloudEvent has its type"
 
 
 def test_an_id_that_nothing_proves_counts_where_the_event_says_when_it_occurred() -> None:
