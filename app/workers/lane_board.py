@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from app.config.resolve import Account
 from app.core.lane.rate_control import RateControl
 from app.core.lane.state import LaneState, resume
@@ -47,11 +49,4 @@ class LaneBoard:
         resume(rate, self._states.get(id, _UNKNOWN), now, clock)
         status = status_of(rate, pause, self._sending.get(id, 0), now, clock)
         # The owner alone knows when it tries again.
-        return LaneStatus(
-            status.state,
-            status.reason,
-            None if status.state == "breaker_open" else status.until,
-            status.running,
-            status.limit,
-            status.used,
-        )
+        return replace(status, until=None) if status.state == "breaker_open" else status
