@@ -30,6 +30,7 @@ from app.kit.signing import (
     secrets_of,
     signed_parts,
 )
+from app.kit.signing.hmac_scheme import GITHUB, SHOPIFY
 
 PUBLIC_KEY = "whpk_"
 SAMPLE_ID = "msg_rescind_test"
@@ -186,9 +187,9 @@ _SCHEMES: dict[str, Callable[[HttpRequest, VerifyOptions, datetime], HttpRequest
     "token": sign_token,
     "basic": _sign_basic,
     "standard_webhooks": _sign_standard_webhooks,
-    "github": partial(sign_hmac, HmacScheme("X-Hub-Signature-256", prefix="sha256=")),
+    "github": partial(sign_hmac, GITHUB),
     "stripe": _sign_stripe,
-    "shopify": partial(sign_hmac, HmacScheme("X-Shopify-Hmac-SHA256", encoding="base64")),
+    "shopify": partial(sign_hmac, SHOPIFY),
     "public_key": _sign_by_key,
     "sns": _sign_by_key,
 }

@@ -96,6 +96,10 @@ class HmacScheme:
         return raw.lower() if self.encoding == "hex" else raw
 
 
+GITHUB = HmacScheme("X-Hub-Signature-256", prefix="sha256=")
+SHOPIFY = HmacScheme("X-Shopify-Hmac-SHA256", encoding="base64")
+
+
 def verify_hmac(request: InboundRequest, options: VerifyOptions, now: datetime) -> None:
     """Scheme `hmac`, as the options describe it. Raises `VerificationError`."""
     scheme_of(options).verify(request, options, now)

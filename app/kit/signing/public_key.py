@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from app.contract import InboundRequest, VerificationError, VerifyOptions
 from app.contract.published_keys import KeyRef, KeySource
+from app.kit.signing.hmac_scheme import HEADER, default_signed
 from app.kit.signing.key_hosts import require_allowed
 from app.kit.signing.key_material import ALGORITHMS, UnusableKey, cached_key, is_signed_by, kind_of
 from app.kit.signing.parts import signed_parts
@@ -24,7 +25,6 @@ from app.kit.signing.proof import TOLERANCE_S, header_of, read_timestamp, requir
 KEY_ID = "{key_id}"
 KEY_ID_CHARS_MAX = 256
 _SIGNATURE_CHARS_MAX = 4096
-_DEFAULT_HEADER = "X-Signature"
 
 
 def verify_public_key(request: InboundRequest, options: VerifyOptions, now: datetime) -> None:
@@ -37,7 +37,7 @@ def verify_public_key(request: InboundRequest, options: VerifyOptions, now: date
         sent_at_s = read_timestamp(timestamp, options.timestamp_header, options.timestamp_format)
         require_fresh(sent_at_s, now, tolerance_s)
     keys = _keys_of(request, options)
-    signed = options.signed or ("{timestamp}.{body}" if options.timestamp_header else "{body}")
+    signed = options.signed or default_signed(options.timestamp_header)
     require_signed(keys, options.algorithm, signature, signed_parts(signed).message(request, timestamp))
 
 
@@ -73,7 +73,7 @@ def decoded_signature(text: str) -> bytes:
 
 def _signature_of(request: InboundRequest, options: VerifyOptions) -> bytes:
     if options.signature is None:
-        text = header_of(request, options.header or _DEFAULT_HEADER)
+        text = header_of(request, options.header or HEADER)
     else:
         text = place_of(options.signature).read(request, "the signature")
     if not text.startswith(options.prefix):

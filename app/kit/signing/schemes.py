@@ -20,7 +20,7 @@ from datetime import datetime
 
 from app.contract import InboundRequest, VerifyOptions
 from app.kit.signing.credentials import verify_basic, verify_token
-from app.kit.signing.hmac_scheme import HmacScheme, hmac_fault, verify_hmac
+from app.kit.signing.hmac_scheme import GITHUB, SHOPIFY, hmac_fault, verify_hmac
 from app.kit.signing.key_material import is_public_key
 from app.kit.signing.key_options import KEY_OPTIONS, fault_in_options
 from app.kit.signing.parts import signed_parts
@@ -112,9 +112,9 @@ _SCHEMES: dict[str, Callable[[InboundRequest, VerifyOptions, datetime], None]] =
     "basic": verify_basic,
     "hmac": verify_hmac,
     "standard_webhooks": verify_standard_webhooks,
-    "github": HmacScheme("X-Hub-Signature-256", prefix="sha256=").verify,
+    "github": GITHUB.verify,
     "stripe": verify_stripe,
-    "shopify": HmacScheme("X-Shopify-Hmac-SHA256", encoding="base64").verify,
+    "shopify": SHOPIFY.verify,
     "public_key": verify_public_key,
     "sns": verify_sns,
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.contract import VerifyOptions
 from app.kit.signing import BODY_PLACES, TOLERANCE_S, default_signed, scheme_of
+from app.kit.signing.hmac_scheme import GITHUB, HEADER, SHOPIFY, HmacScheme
 
 _PLACE = re.compile(r"\{(\w+)(?::([^{}]*))?\}")
 _WORDS = {
@@ -65,7 +66,7 @@ def _public_key(options: VerifyOptions) -> str:
     signer = f"{_KINDS.get(kind, kind)} signature{f' ({_DIGESTS[digest]})' if digest in _DIGESTS else ''}"
     over = _parts(options.signed or default_signed(options.timestamp_header))
     encoding = options.encoding if "encoding" in options.model_fields_set else "base64"
-    header = options.header or "X-Signature"
+    header = options.header or HEADER
     where = f"in {header}" if options.signature is None else f"at {options.signature}"
     by = "by the endpoint's public key" if options.keys is None else f"by a key from {_host(options.keys.location)}"
     return f"{_signature(signer, over, encoding, options.prefix, where)}, {by}" + _within(
@@ -79,6 +80,10 @@ def _fixed(signer: str, parts: str, encoding: str, header: str, *, prefix: str =
         return _signature(signer, parts, encoding, prefix, where) + _within(options, "its header" if time else None)
 
     return said
+
+
+def _fixed_hmac(scheme: HmacScheme) -> Any:
+    return _fixed("HMAC-SHA256", "body", scheme.encoding, scheme.header, prefix=scheme.prefix)
 
 
 def _sns(options: VerifyOptions) -> str:
@@ -134,9 +139,9 @@ _SCHEMES: dict[str, Callable[[VerifyOptions], str]] = {
     "standard_webhooks": _fixed(
         "HMAC-SHA256 or Ed25519 signature", "id, time and body", "base64", "webhook-signature", time=True
     ),
-    "github": _fixed("HMAC-SHA256", "body", "hex", "X-Hub-Signature-256", prefix="sha256="),
+    "github": _fixed_hmac(GITHUB),
     "stripe": _fixed("HMAC-SHA256", "time and body", "hex", "Stripe-Signature", time=True),
-    "shopify": _fixed("HMAC-SHA256", "body", "base64", "X-Shopify-Hmac-SHA256"),
+    "shopify": _fixed_hmac(SHOPIFY),
     "public_key": _public_key,
     "sns": _sns,
 }
