@@ -20,7 +20,7 @@ from app.core.outbound.delivery import Delivery, DeliveryState
 from app.core.outbound.message import Message, Target
 from app.engine.ledger import Ledger
 from app.runtime import ids
-from app.runtime.http_server import EndingServer
+from app.runtime.http_server import stop_listening
 from app.runtime.outgoing import OutgoingHttp
 from app.runtime.redaction import Redactor
 from app.store import Changes, Store
@@ -81,7 +81,7 @@ class Subscriber:
     async def start(cls, respond: Respond | None = None) -> Self:
         """Serve; `respond` gives a status or a response."""
         made = cls() if respond is None else cls(respond)
-        runner = web.ServerRunner(EndingServer(made._handle), shutdown_timeout=0.1)
+        runner = web.ServerRunner(web.Server(made._handle), shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -90,6 +90,7 @@ class Subscriber:
         return made
 
     async def close(self) -> None:
+        await stop_listening(self._runner)
         await self._runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

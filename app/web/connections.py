@@ -17,7 +17,6 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from app.runtime.http_server import EndingServer
 from app.runtime.log import LogLimiter
 from app.web.problems import RETRY_AFTER_S
 
@@ -40,7 +39,7 @@ Networks = Sequence[IPv4Network | IPv6Network]
 log = structlog.get_logger()
 
 
-class LimitedServer(EndingServer):
+class LimitedServer(web.Server):
     """A server that refuses connections beyond its limits, closes those that stall, and ends without cutting any."""
 
     def __init__(
@@ -59,7 +58,6 @@ class LimitedServer(EndingServer):
         self._handled = asyncio.Event()
         self.draining = False
         """Whether every response closes its connection."""
-        """Whether it has ended all its connections: one that was just accepted comes too late."""
         self._max, self._per_address_max, self._trusted = connections_max, per_address_max, trusted
         self._addresses: dict[web.RequestHandler, str] = {}
         self._open: Counter[str] = Counter()
@@ -69,8 +67,6 @@ class LimitedServer(EndingServer):
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Accept a connection, or refuse it with 503."""
         super().connection_made(handler, transport)
-        if transport.is_closing():
-            return
         address, trusted = address_of(transport.get_extra_info("peername"), tuple(self._trusted))
         self._addresses[handler] = address
         self._open[address] += 1

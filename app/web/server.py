@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.config.scope import Scope
 from app.node import Node
+from app.runtime.http_server import EndingRunner, stop_listening
 from app.web import (
     approvals,
     attempts,
@@ -208,7 +209,7 @@ BACKLOG = 4096
 """How many connections may wait on an inherited socket: they wait while the process restarts."""
 
 
-class Runner(web.AppRunner):
+class Runner(EndingRunner):
     """Serves a node's application on a `LimitedServer`."""
 
     def __init__(self, node: Node) -> None:
@@ -254,8 +255,7 @@ class Runner(web.AppRunner):
 
         For sockets that outlive the process. Else a request that is on its way would meet a closed connection.
         """
-        for site in list(self.sites):
-            await site.stop()
+        await stop_listening(self)
         if self._limited is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(HAND_OVER_S):

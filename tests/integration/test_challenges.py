@@ -21,7 +21,7 @@ from servers import TOKEN, Reply, Rescind
 from unit.generic.test_challenges import ODD, SECRETS, SNS_URL, SOURCES
 
 from app.contract import HandshakeResponse, InboundRequest
-from app.runtime.http_server import EndingServer
+from app.runtime.http_server import EndingRunner
 from app.web import rate_limits
 from app.web.handshakes import BODY_MAX
 from app.workers import confirmations
@@ -267,18 +267,15 @@ class Topic:
 @pytest.fixture
 async def topic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rescind: Rescind) -> Any:
     made = Topic()
-    handler = EndingServer(made.serve)  # type: ignore[arg-type]
-    server = await asyncio.get_running_loop().create_server(
-        handler,
-        "127.0.0.1",
-        0,
-        ssl=certify(tmp_path, monkeypatch),
-    )
-    made.url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/?Token="
+    app = web.Application()
+    app.router.add_get("/", made.serve)
+    runner = EndingRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=certify(tmp_path, monkeypatch)).start()
+    made.url = f"https://127.0.0.1:{runner.addresses[0][1]}/?Token="
     yield made
     await rescind.stop()  # its connections keep the server open
-    server.close()
-    await handler.shutdown(0)
+    await runner.cleanup()
 
 
 async def test_a_url_is_called_once(topic: Topic, rescind: Rescind) -> None:

@@ -19,7 +19,7 @@ from generator.client.methods import Method, methods_of
 from providers import Provider
 from servers import ACCOUNT, BOOTSTRAP_KEY, CANCEL_BODY, ENDPOINT, ROOT, Rescind, account_of, endpoint_of
 
-from app.runtime.http_server import EndingRunner, EndingServer
+from app.runtime.http_server import EndingRunner, stop_listening
 from app.web import openapi
 from app.web.server import ROUTES
 from rescind_client import AsyncRescind, ConnectionFailed, Problem, Retries, models, problems
@@ -167,12 +167,13 @@ async def test_a_response_that_is_no_problem_is_one_all_the_same() -> None:
     async def gateway(_request: web.Request) -> web.Response:
         return web.Response(status=502, text="<html>Bad Gateway")
 
-    runner = web.ServerRunner(EndingServer(gateway))  # type: ignore[arg-type]
+    runner = web.ServerRunner(web.Server(gateway))  # type: ignore[arg-type]
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     async with AsyncRescind(f"http://127.0.0.1:{runner.addresses[0][1]}", "k") as client:
         with pytest.raises(Problem, match="502 Error: <html>Bad Gateway"):
             await client.orders.list()
+    await stop_listening(runner)
     await runner.cleanup()
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import suppress
-from typing import cast
 
-import pytest
-from aiohttp import web
 from conftest import Start
 from providers import WAIT_S, until
 from servers import ENDPOINT, TOKEN, Rescind, account_of, endpoint_of
 from yarl import URL
 
-from app.runtime.http_server import EndingRunner
+from app.web.server import start_server
 
 
 async def test_a_request_that_does_not_end_is_cut_off(start: Start) -> None:
@@ -40,24 +38,20 @@ async def test_it_is_not_ready_as_soon_as_it_drains(start: Start) -> None:
     assert (await rescind.ask("GET", "/healthz", key=None)).status == 200
 
 
-@pytest.mark.parametrize("own", [True, False], ids=["the node's", "any other"])
-async def test_a_connection_that_is_accepted_too_late_is_closed(start: Start, own: bool) -> None:
-    if own:
-        rescind: Rescind = await start()
-        server: web.Server | None = rescind.server
-        await rescind.stop()
-    else:
-        runner = EndingRunner(web.Application(), access_log=None)
-        await runner.setup()
-        server = runner.server
+async def test_a_connection_that_is_accepted_while_it_stops_is_closed(start: Start) -> None:
+    rescind: Rescind = await start()
+    loop, url = asyncio.get_running_loop(), URL(rescind.url)
+    for iterations in range(4):
+        runner, shown = await start_server(rescind.node)
+        client = socket.create_connection((url.host, URL(shown).port))
+        client.setblocking(False)
+        for _ in range(iterations):
+            await asyncio.sleep(0)
+        await (runner.hand_over() if iterations % 2 else runner.cleanup())
         await runner.cleanup()
-    late = await asyncio.get_running_loop().create_server(cast("web.Server", server), "127.0.0.1", 0)
-    async with late:
-        reader, writer = await asyncio.open_connection(*late.sockets[0].getsockname())
-        async with asyncio.timeout(WAIT_S):
-            with suppress(ConnectionResetError):
-                assert await reader.read() == b""
-        writer.close()
+        with client, suppress(ConnectionResetError):
+            async with asyncio.timeout(WAIT_S):
+                assert await loop.sock_recv(client, 1) == b""
 
 
 async def test_a_server_that_nobody_can_stand_in_for_is_not_drained(start: Start) -> None:
