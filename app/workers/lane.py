@@ -39,7 +39,7 @@ from app.workers.lane_notices import LaneNotices
 from app.workers.lane_status import LaneStatus, status_of
 from app.workers.lane_tools import Tools
 from app.workers.polling import Polls
-from app.workers.rate_gate import RateGate, chance, require_lease
+from app.workers.rate_gate import WAIT_MAX_S, RateGate, chance, require_lease
 from app.workers.result import Sent
 
 UNABLE_WAIT_S = 1.0
@@ -181,10 +181,12 @@ class Lane:
     async def converse(self, make: Callable[[BaseConfig, Context], Flow[T]]) -> T:
         """Carry out a flow that is about no order, within the account's limit.
 
-        Raises `CallFailedError`, and what the flow raises.
+        No call of it begins when `WAIT_MAX_S` are over.
+
+        Raises `CallFailedError`, `HeldBackError`, and what the flow raises.
         """
-        await self.gate.restored.wait()
-        await self.gate.acquire()
+        latest = time.monotonic() + WAIT_MAX_S
+        await self.gate.acquire(latest)
         account, number = self.account, self._tools.ids.next()
         began, memory = datetime.now(UTC), self._memory
         context = memory.context(began)
@@ -196,7 +198,7 @@ class Lane:
 
         async def permit(_: HttpRequest) -> None:
             if conversation.exchanges:
-                await self.gate.acquire_next()
+                await self.gate.acquire_next(latest)
             await self._tools.ledger.record_attempt(replace(attempt, calls=len(conversation.exchanges) + 1))
 
         async def fence(_request: HttpRequest, _waited: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import deque
@@ -20,6 +21,8 @@ from app.workers.lane_memory import LaneMemory
 
 CLOCKS_DIFFER_S = 4.0
 """The clocks of two nodes may differ by so much: a call that another node recorded may be that much younger."""
+WAIT_MAX_S = 60.0
+"""How long a flow that is about no order waits for places in the limit, from its begin."""
 LATENCIES = 20
 """The latency is the median of so many cancels: one that hung counts little."""
 
@@ -89,8 +92,11 @@ class RateGate:
             self.restored.set()
         self._freed.set()
 
-    async def acquire(self) -> None:
-        """Wait for a place for one more call. Raises `HeldBackError` if the process ends meanwhile."""
+    async def acquire(self, latest: float = math.inf) -> None:
+        """Wait for a place for one more call, until `latest` on the monotonic clock.
+
+        Raises `HeldBackError` if there is none by then, or the process ends meanwhile.
+        """
         while True:
             now = time.monotonic()
             # After a change of limits nothing leaves until the calls are counted under the new ones.
@@ -99,17 +105,21 @@ class RateGate:
                 break
             if self._closing:
                 raise HeldBackError("the account goes to another node, or the server stops; try again")
+            if now >= latest:
+                reason = "its limit is used up, or the provider asked it to wait"
+                raise HeldBackError(f"the account may not call its provider now: {reason}")
             self._freed.clear()
+            wait_s = min(math.inf if free is None else free, latest) - now
             with suppress(TimeoutError):
-                async with asyncio.timeout(None if free is None else free - now):
+                async with asyncio.timeout(None if wait_s == math.inf else wait_s):
                     await self._freed.wait()
         self.rate.meter.start(now)
 
-    async def acquire_next(self) -> None:
-        """Give back the place of the last call, and wait for a place for one more."""
+    async def acquire_next(self, latest: float = math.inf) -> None:
+        """Give back the place of the last call, and wait for a place for one more as `acquire` does."""
         self.end_call()
         try:
-            await self.acquire()
+            await self.acquire(latest)
         except BaseException:
             self.rate.meter.start(time.monotonic())  # the end of the attempt gives it back
             raise

@@ -15,7 +15,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -33,17 +34,16 @@ from app.store import StoreError
 from app.store.node_protocol import ACCOUNT
 from app.workers.errands import ErrandFailedError, Errands
 from app.workers.lane import Lane
-from app.workers.rate_gate import HeldBackError
+from app.workers.rate_gate import WAIT_MAX_S, HeldBackError
 
 CHECK_S = 3600.0
 RETRY_S = 60.0
-CHECK_MAX_S = 60.0
-"""Time limit of a check, including the wait for the account's limit."""
 RESERVE_S = 5.0
-"""Another node has so much longer to answer."""
+"""Another node has so much longer to answer than its calls may wait for the account's limit."""
 CHECK, REMOVE = "check-registrations", "remove-registrations"
 """Errands of the node that has the account's lane."""
 
+T = TypeVar("T")
 KeepSecret = Callable[[str, str], Awaitable[None]]
 """Makes a secret that the provider made the endpoint's: (endpoint's id, secret)."""
 log = structlog.get_logger()
@@ -86,6 +86,7 @@ class Registrar:
         """Endpoint → (versions at the last check, when the next is due)."""
         self._locks: dict[str, asyncio.Lock] = {}
         """Endpoint → lock: of two that restore the same topic, one would fail because it exists already."""
+        self._under_way: set[asyncio.Task[Any]] = set()
         self.status: dict[str, RegistrationStatus] = {}
         """Endpoint → status at the last check."""
 
@@ -94,7 +95,10 @@ class Registrar:
         self._woken.set()
 
     async def run(self) -> None:
-        """Check until canceled. Endpoints are checked independently: an account that must wait delays no other."""
+        """Check until canceled. Endpoints are checked independently: an account that must wait delays no other.
+
+        Checks that are under way then end by themselves; see `drain`.
+        """
         checks: dict[str, asyncio.Task[None]] = {}
         try:
             while True:
@@ -140,8 +144,32 @@ class Registrar:
         """
         if self._is_elsewhere(endpoint):
             return await self._ask_to_check(endpoint, {"restore": restore, "renew": renew})
-        async with self._locks.setdefault(endpoint.spec.id, asyncio.Lock()):
-            return await self._check(endpoint, restore=restore, requested=requested, renew=renew)
+        check = partial(self._check, endpoint, restore=restore, requested=requested, renew=renew)
+        return await self._complete(endpoint, check)
+
+    async def _complete(self, endpoint: Endpoint, work: Callable[[], Awaitable[T]]) -> T:
+        """Do this alone for the endpoint, and to its end, though whoever asked for it is canceled.
+
+        What a provider shows once, such as a secret, would be lost else.
+        """
+
+        async def alone() -> T:
+            async with self._locks.setdefault(endpoint.spec.id, asyncio.Lock()):
+                return await work()
+
+        task = asyncio.create_task(alone(), name=f"registrations of {endpoint.spec.id}")
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let what is under way end, once the lanes let no further call leave; cancel it after `timeout_s`."""
+        tasks = list(self._under_way)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=timeout_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _check(self, endpoint: Endpoint, *, restore: bool, requested: bool, renew: bool) -> RegistrationStatus:
         url, id = f"{self._public_url}/webhooks/{endpoint.spec.id}", endpoint.spec.id
@@ -155,25 +183,22 @@ class Registrar:
             self._require_public_url()
             if self._lane(endpoint).paused and not requested:
                 raise RegistrationFailed("the account is paused")  # noqa: TRY301 - reported as any failure
-            async with asyncio.timeout(CHECK_MAX_S):
-                everything = await self._list(endpoint)
-                registered = [registration for registration in everything if registration.url == url]
-                foreign = self._foreign(everything)
-                if restore and requested:
-                    replaced = await self._remove_moved(endpoint, foreign)
-                    foreign = [registration for registration in foreign if registration not in replaced]
-                if renew:
-                    await self._unregister(endpoint, registered)
-                    registered = []
-                missing = _missing(endpoint, registered)
-                if missing and restore:
-                    added = await self._register(endpoint, url, missing)
-                    topics = {registration.topic for registration in added}
-                    registered = [*(kept for kept in registered if kept.topic not in topics), *added]
-                    restored = tuple(topic for topic in missing if topic in {new.topic for new in added})
-                    log.warning("registrations_restored", endpoint=id, topics=list(restored))
-        except TimeoutError:
-            error = f"the account may not call its provider now, and did not within {CHECK_MAX_S:g} s"
+            everything = await self._list(endpoint)
+            registered = [registration for registration in everything if registration.url == url]
+            foreign = self._foreign(everything)
+            if restore and requested:
+                replaced = await self._remove_moved(endpoint, foreign)
+                foreign = [registration for registration in foreign if registration not in replaced]
+            if renew:
+                await self._unregister(endpoint, registered)
+                registered = []
+            missing = _missing(endpoint, registered)
+            if missing and restore:
+                added = await self._register(endpoint, url, missing)
+                topics = {registration.topic for registration in added}
+                registered = [*(kept for kept in registered if kept.topic not in topics), *added]
+                restored = tuple(topic for topic in missing if topic in {new.topic for new in added})
+                log.warning("registrations_restored", endpoint=id, topics=list(restored))
         except (RegistrationFailed, CallFailedError, HeldBackError, StoreError, LedgerClosedError) as failure:
             error = str(failure).rstrip(".")
         except Exception as failure:
@@ -207,12 +232,14 @@ class Registrar:
             except (ErrandFailedError, StoreError) as error:
                 raise RegistrationFailed(str(error)) from error
             return msgspec.convert(answer, tuple[Registration, ...])
-        async with self._locks.setdefault(endpoint.spec.id, asyncio.Lock()):
-            return await self._remove(endpoint)
+        return await self._complete(endpoint, partial(self._remove, endpoint))
 
     async def _remove(self, endpoint: Endpoint) -> tuple[Registration, ...]:
-        registered = await self._registered(endpoint, f"{self._public_url}/webhooks/{endpoint.spec.id}")
-        await self._unregister(endpoint, registered)
+        try:
+            registered = await self._registered(endpoint, f"{self._public_url}/webhooks/{endpoint.spec.id}")
+            await self._unregister(endpoint, registered)
+        except HeldBackError as error:
+            raise RegistrationFailed(str(error)) from error
         self._forget(endpoint.spec.id)
         return registered
 
@@ -256,7 +283,7 @@ class Registrar:
 
     async def _ask(self, endpoint: Endpoint, kind: str, request: dict[str, Any]) -> Any:
         asked = {**request, "endpoint": endpoint.spec.id}
-        return await self._errands.ask(ACCOUNT + endpoint.spec.account, kind, asked, CHECK_MAX_S + RESERVE_S)
+        return await self._errands.ask(ACCOUNT + endpoint.spec.account, kind, asked, WAIT_MAX_S + RESERVE_S)
 
     async def _ask_to_check(self, endpoint: Endpoint, request: dict[str, Any]) -> RegistrationStatus:
         try:

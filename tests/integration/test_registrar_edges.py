@@ -82,6 +82,24 @@ async def test_an_account_that_must_wait_holds_up_no_other(start: Start, shop: S
     await until(checked, "the other account's registrations looked at")
 
 
+async def test_an_account_that_may_not_call_now_is_reported_and_calls_are_not_cut_off(
+    start: Start, shop: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.workers.lane.WAIT_MAX_S", 0.0)
+    rescind = await start(public_url=PUBLIC)
+    await shop_account(rescind, shop, limits={"burst": 100, "rate_per_s": 100.0})
+    await endpoint(rescind, keep=False)
+    await rescind.node.lanes[SHOP].gate.restored.wait()
+    made = await rescind.ask("POST", f"/v1/endpoints/{HOOK}/register")
+    assert (made.status, made.json["missing"]) == (200, []), "calls of a flow that began in time"
+    before = len(await shop.calls())
+    rescind.node.lanes[SHOP].gate.hold(24 * 3600)
+    for path in ("register", "unregister"):
+        reply = await rescind.ask("POST", f"/v1/endpoints/{HOOK}/{path}")
+        assert "may not call its provider now" in reply.problem(502, "provider-failed")["detail"]
+    assert len(await shop.calls()) == before
+
+
 async def test_a_flow_that_waited_uses_the_configuration_of_now(start: Start, shop: Side) -> None:
     rescind = await start(public_url=PUBLIC)
     full = {"requests": 1, "per_s": 3600}

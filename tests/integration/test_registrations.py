@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 import pytest_asyncio
 from conftest import Start
 from providers import Side, until
@@ -210,6 +212,38 @@ async def test_the_secret_that_a_registration_shows_becomes_the_endpoint_s(
     ]
     assert secret not in str(shown)
     assert secret.encode() not in stored_in(tmp_path)
+
+
+async def test_a_secret_that_is_shown_while_the_server_stops_is_kept(
+    start: Start, notpanel: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await notpanel.hold()
+    made = await panel(start, notpanel, keep_registered=True)
+    for number in (1, 2):  # both list webhooks
+        await notpanel.arrived(number)
+        await notpanel.hold()
+        notpanel.release()
+    await notpanel.arrived(3)
+    assert len(await made.hooks()) == 1, "it is made, and its secret on its way"
+    node, done = made.rescind.node, list[str]()
+    keep, close = node.registrar._keep_secret, node.ledger.close
+
+    async def kept(endpoint: str, secret: str) -> None:
+        for _ in range(50):  # as the database may take its time
+            await asyncio.sleep(0)
+        await keep(endpoint, secret)
+        done.append("kept")
+
+    monkeypatch.setattr(node.registrar, "_keep_secret", kept)
+    monkeypatch.setattr(node.ledger, "close", lambda: (done.append("closed"), close()))
+    stopping = asyncio.create_task(made.rescind.stop())
+    await until(lambda: asyncio.sleep(0, "registrar" not in node._tasks), "the registrar's end")
+    notpanel.release()
+    await stopping
+    assert done == ["kept", "closed"]
+    made.rescind = await start(public_url=PUBLIC)
+    assert await made.tells() == 200
+    assert len(await made.hooks()) == 1
 
 
 async def test_registrations_are_repaired_replaced_and_renewed(start: Start, notpanel: Side) -> None:
