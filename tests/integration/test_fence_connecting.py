@@ -101,7 +101,11 @@ async def relayed(url: str, tls: ssl.SSLContext, gate: Gate) -> AsyncIterator[st
 
     def relay(open_other: Callable[[], Any]) -> Callable[..., Any]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            other_reader, other_writer = await open_other()
+            try:
+                other_reader, other_writer = await open_other()
+            except BaseException:
+                writer.close()
+                raise
             tasks.add(asyncio.create_task(pump(other_reader, writer)))
             tasks.add(asyncio.create_task(pump(reader, other_writer)))
 

@@ -85,13 +85,15 @@ async def test_what_answers_wrongly_or_not_in_time_is_unhealthy() -> None:
 
     async def trickle(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Never silent for as long as the limit."""
-        while not writer.is_closing():
-            writer.write(b"H")
-            try:
+        try:
+            while not writer.is_closing():
+                writer.write(b"H")
                 await writer.drain()
-            except ConnectionError:
-                break
-            await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
 
     def head(status: str, length: int, more: str = "") -> bytes:
         return f"HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{more}\r\n".encode()
