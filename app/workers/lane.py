@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -39,7 +40,7 @@ from app.workers.lane_notices import LaneNotices
 from app.workers.lane_status import LaneStatus, status_of
 from app.workers.lane_tools import Tools
 from app.workers.polling import Polls
-from app.workers.rate_gate import WAIT_MAX_S, RateGate, chance, require_lease
+from app.workers.rate_gate import GOES, WAIT_MAX_S, HeldBackError, RateGate, chance, require_lease
 from app.workers.result import Sent
 
 UNABLE_WAIT_S = 1.0
@@ -178,6 +179,30 @@ class Lane:
         starts = schedule_starts(start_time, [now + (deadline - clock).total_seconds() for deadline in deadlines])
         return [clock + timedelta(seconds=start - now) for start in starts]
 
+    @contextmanager
+    def conversing(self) -> Iterator[None]:
+        """Let `finish` and `drain` wait for flows that belong together, also between two of them.
+
+        Raises `HeldBackError` once one of these has begun.
+        """
+        if self.gate.closing:
+            raise HeldBackError(GOES)
+        with self._conversation():
+            yield
+
+    @contextmanager
+    def _conversation(self) -> Iterator[None]:
+        """One flow: it may begin late only where others are still waited for, which it may belong to."""
+        if self.gate.closing and not self._conversing:
+            raise HeldBackError(GOES)
+        ended = asyncio.get_running_loop().create_future()
+        self._conversing.add(ended)
+        try:
+            yield
+        finally:
+            self._conversing.discard(ended)
+            ended.set_result(None)
+
     async def converse(self, make: Callable[[BaseConfig, Context], Flow[T]]) -> T:
         """Carry out a flow that is about no order, within the account's limit.
 
@@ -185,6 +210,10 @@ class Lane:
 
         Raises `CallFailedError`, `HeldBackError`, and what the flow raises.
         """
+        with self._conversation():
+            return await self._converse(make)
+
+    async def _converse(self, make: Callable[[BaseConfig, Context], Flow[T]]) -> T:
         latest = time.monotonic() + WAIT_MAX_S
         await self.gate.acquire(latest)
         account, number = self.account, self._tools.ids.next()
@@ -193,8 +222,6 @@ class Lane:
         conversation = Conversation(concealed=context.concealed)
         attempt = Attempt(number, NO_ORDER, account.spec.id, "", JobKind.REGISTRATION, None, began)
         outcome, detail = "failed", ""
-        ended = asyncio.get_running_loop().create_future()
-        self._conversing.add(ended)
 
         async def permit(_: HttpRequest) -> None:
             if conversation.exchanges:
@@ -223,10 +250,12 @@ class Lane:
                 self.gate.rate.meter.withdraw()
             self.gate.wake()
             self.wake()
-            self._conversing.discard(ended)
-            ended.set_result(None)
             record = attempt.ended(datetime.now(UTC), uptime(), outcome, calls=calls, detail=detail)
-            await self._tools.ledger.record_attempt(record)
+            try:
+                await self._tools.ledger.record_attempt(record)
+            except (StoreError, LedgerClosedError) as error:
+                # Not raised: the flow's result may be what the provider shows once.
+                log.warning("attempt_not_recorded", account=account.spec.id, orders=0, error=str(error))
 
     # -- Sending ----------------------------------------------------------------------------------
 

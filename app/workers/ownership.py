@@ -93,6 +93,7 @@ class Ownership:
         self._settling = asyncio.Lock()
         self._woken = asyncio.Event()
         self._fenced = False
+        self._stopped = False
         self._next_end_s = math.inf
         self._left = asyncio.Event()
         self._compare_at = 0.0
@@ -185,8 +186,10 @@ class Ownership:
                 continue
 
     async def settle(self, *, first: bool = False) -> None:
-        """Take what should be this node's, and give up what should not. `first`: since the start."""
+        """Take what should be this node's, and give up what should not. `first`: since the start. Not after `stop`."""
         async with self._settling:
+            if self._stopped:  # the resources may still change, by a secret that a provider makes
+                return
             wanted = set(self._work.wanted())
             gone = self.owned - wanted
             self._drop(gone)
@@ -202,6 +205,7 @@ class Ownership:
 
     async def stop(self) -> None:
         """End the tasks that take and give up."""
+        self._stopped = True
         for handle in self._waiting.values():
             handle.cancel()
         tasks = [*self._leaving.values(), *self._starting]

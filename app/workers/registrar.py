@@ -181,24 +181,26 @@ class Registrar:
         try:
             _require_capable(endpoint)
             self._require_public_url()
-            if self._lane(endpoint).paused and not requested:
+            lane = self._lane(endpoint)
+            if lane.paused and not requested:
                 raise RegistrationFailed("the account is paused")  # noqa: TRY301 - reported as any failure
-            everything = await self._list(endpoint)
-            registered = [registration for registration in everything if registration.url == url]
-            foreign = self._foreign(everything)
-            if restore and requested:
-                replaced = await self._remove_moved(endpoint, foreign)
-                foreign = [registration for registration in foreign if registration not in replaced]
-            if renew:
-                await self._unregister(endpoint, registered)
-                registered = []
-            missing = _missing(endpoint, registered)
-            if missing and restore:
-                added = await self._register(endpoint, url, missing)
-                topics = {registration.topic for registration in added}
-                registered = [*(kept for kept in registered if kept.topic not in topics), *added]
-                restored = tuple(topic for topic in missing if topic in {new.topic for new in added})
-                log.warning("registrations_restored", endpoint=id, topics=list(restored))
+            with lane.conversing():
+                everything = await self._list(endpoint)
+                registered = [registration for registration in everything if registration.url == url]
+                foreign = self._foreign(everything)
+                if restore and requested:
+                    replaced = await self._remove_moved(endpoint, foreign)
+                    foreign = [registration for registration in foreign if registration not in replaced]
+                if renew:
+                    await self._unregister(endpoint, registered)
+                    registered = []
+                missing = _missing(endpoint, registered)
+                if missing and restore:
+                    added = await self._register(endpoint, url, missing)
+                    topics = {registration.topic for registration in added}
+                    registered = [*(kept for kept in registered if kept.topic not in topics), *added]
+                    restored = tuple(topic for topic in missing if topic in {new.topic for new in added})
+                    log.warning("registrations_restored", endpoint=id, topics=list(restored))
         except (RegistrationFailed, CallFailedError, HeldBackError, StoreError, LedgerClosedError) as failure:
             error = str(failure).rstrip(".")
         except Exception as failure:
@@ -236,8 +238,9 @@ class Registrar:
 
     async def _remove(self, endpoint: Endpoint) -> tuple[Registration, ...]:
         try:
-            registered = await self._registered(endpoint, f"{self._public_url}/webhooks/{endpoint.spec.id}")
-            await self._unregister(endpoint, registered)
+            with self._lane(endpoint).conversing():
+                registered = await self._registered(endpoint, f"{self._public_url}/webhooks/{endpoint.spec.id}")
+                await self._unregister(endpoint, registered)
         except HeldBackError as error:
             raise RegistrationFailed(str(error)) from error
         self._forget(endpoint.spec.id)

@@ -15,6 +15,8 @@ from providers import Side, until
 from servers import ACCOUNT, Rescind, account_of, stored_in
 
 from app.contract import HttpRequest
+from app.core.attempt import Attempt
+from app.store import StoreUnavailable
 from handlers.notpanel.config import Config
 from handlers.notpanel.setup import sample
 from handlers.notpanel.simulator import DEFAULT_KEY, NotPanel
@@ -244,6 +246,57 @@ async def test_a_secret_that_is_shown_while_the_server_stops_is_kept(
     made.rescind = await start(public_url=PUBLIC)
     assert await made.tells() == 200
     assert len(await made.hooks()) == 1
+
+
+async def test_a_secret_is_kept_though_the_end_of_its_call_cannot_be_recorded(
+    start: Start, notpanel: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await panel(start, notpanel)
+    ledger, simulator = made.rescind.node.ledger, cast("Any", notpanel.simulator)
+    record, failed = ledger.record_attempt, list[Attempt]()
+
+    async def recorded(attempt: Attempt) -> None:
+        if attempt.outcome and simulator._endpoints:
+            failed.append(attempt)
+            raise StoreUnavailable("the disk is full")
+        await record(attempt)
+
+    monkeypatch.setattr(ledger, "record_attempt", recorded)
+    answer = await made.rescind.ask("POST", f"/v1/endpoints/{HOOK}/register", {})
+    assert (len(failed), answer.status, len(await made.hooks())) == (1, 200, 1)
+    assert await made.tells() == 200
+
+
+async def test_an_account_is_not_given_up_between_the_calls_that_renew(
+    start: Start, notpanel: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await panel(start, notpanel)
+    path, registrar = f"/v1/endpoints/{HOOK}/register", made.rescind.node.registrar
+    await made.rescind.ask("POST", path, {})
+    lane, unregister = made.rescind.node.lanes[SHOP], registrar._unregister
+    monkeypatch.setattr(lane.gate.memory, "close", lambda: asyncio.sleep(0))
+    giving_up = list[asyncio.Task[None]]()
+
+    async def unregistered(*args: Any) -> None:
+        await unregister(*args)
+        giving_up.append(asyncio.create_task(made.rescind.node.ownership._give_up(f"account:{SHOP}")))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert SHOP in made.rescind.node.lanes
+
+    monkeypatch.setattr(registrar, "_unregister", unregistered)
+    renewed = (await made.rescind.ask("POST", path, {"renew": True})).json
+    await asyncio.gather(*giving_up)
+    assert (len(giving_up), renewed["restored"]) == (1, list(REGISTERED_EVENTS))
+    assert await made.tells() == 200
+
+
+async def test_nothing_is_taken_for_a_secret_that_is_stored_while_the_server_stops(start: Start) -> None:
+    rescind = await start()
+    await rescind.node.ownership.stop()
+    await rescind.put("accounts", ACCOUNT, account_of("http://127.0.0.1:1"))  # changes resources, as a secret does
+    assert ACCOUNT in rescind.node.config.accounts
+    assert ACCOUNT not in rescind.node.lanes
 
 
 async def test_registrations_are_repaired_replaced_and_renewed(start: Start, notpanel: Side) -> None:

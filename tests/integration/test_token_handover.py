@@ -11,6 +11,7 @@ from integration.test_tokens import SHOP, shop, shop_account  # noqa: F401 - a f
 from providers import Side
 
 from app.contract import Context, Flow
+from app.workers.rate_gate import HeldBackError
 from handlers.generic.credentials import tokens_of
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -37,3 +38,28 @@ async def test_an_account_is_not_given_up_before_its_flows_have_ended(start: Sta
     await given_up
     assert await rescind.node.store.account_secrets(SHOP) is not None
     assert await flow == shop.simulator.good
+
+
+async def test_no_flow_begins_when_an_account_has_been_given_up(
+    start: Start,
+    shop: Side,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rescind = await start()
+    await rescind.put("accounts", SHOP, shop_account(shop))
+    lane = rescind.node.lanes[SHOP]
+    closing, go_on = asyncio.Event(), asyncio.Event()
+
+    async def close() -> None:
+        closing.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(lane.gate.memory, "close", close)
+    given_up = asyncio.create_task(lane.finish())
+    await closing.wait()
+    late = asyncio.create_task(lane.converse(fetch_token))
+    await asyncio.wait([late])
+    go_on.set()
+    await given_up
+    assert isinstance(late.exception(), HeldBackError)
+    assert await shop.calls("/token") == []
