@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -28,7 +28,7 @@ from app.core.lane.shared_call import SharedCall, shared_calls
 from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, Pause
 from app.engine.commit import NO_ORDER
 from app.engine.request import LedgerClosedError
-from app.runtime.http_client import Conversation, converse
+from app.runtime.http_client import CallFailedError, Conversation, converse
 from app.runtime.redaction import Redactor
 from app.runtime.uptime import uptime
 from app.store import StoreError
@@ -150,13 +150,19 @@ class Lane:
         self.gate.close()
         while under_way := [*self._calling, *self._conversing]:
             await asyncio.wait(under_way)
-        await self.gate.memory.close()
+        await self._save()
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for the calls under way. The next start recovers those that do not end in time."""
         self.gate.close()
         if under_way := [*self._calling, *self._conversing]:
             await asyncio.wait(under_way, timeout=timeout_s)
+        await self._save()
+
+    async def _save(self) -> None:
+        """Write what is only in memory: also a refresh token that could not be stored when it came."""
+        with suppress(CallFailedError):  # it is in the log
+            await self._durable.save()
         await self.gate.memory.close()
 
     def status(self) -> LaneStatus:

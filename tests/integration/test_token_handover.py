@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from conftest import Start
-from integration.test_tokens import SHOP, shop, shop_account  # noqa: F401 - a fixture
-from providers import Side
+from integration.test_tokens import FIRST, SHOP, shop, shop_account  # noqa: F401 - a fixture
+from providers import WAIT_S, Side
 
 from app.contract import Context, Flow
+from app.store import StoreUnavailable
 from app.workers.rate_gate import HeldBackError
 from handlers.generic.credentials import tokens_of
 
@@ -63,3 +64,26 @@ async def test_no_flow_begins_when_an_account_has_been_given_up(
     await given_up
     assert isinstance(late.exception(), HeldBackError)
     assert await shop.calls("/token") == []
+
+
+async def test_a_token_that_could_not_be_stored_when_it_came_is_stored_when_its_lane_ends(
+    start: Start,
+    shop: Side,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for ends in (lambda lane: lane.finish(), lambda lane: lane.drain(WAIT_S)):
+        rescind, shop.simulator.refresh = await start(), FIRST
+        await rescind.put("accounts", SHOP, shop_account(shop))
+        lane, store = rescind.node.lanes[SHOP], rescind.node.store
+
+        async def refuse(*_: object) -> None:
+            raise StoreUnavailable("the disk is full")
+
+        with monkeypatch.context() as full:
+            full.setattr(store, "save_account_secrets", refuse)
+            assert await lane.converse(fetch_token) == shop.simulator.good
+        assert await store.account_secrets(SHOP) is None
+        await ends(lane)
+        assert await store.account_secrets(SHOP) is not None
+        await rescind.ask("DELETE", f"/v1/accounts/{SHOP}")
+        await rescind.stop()
