@@ -306,7 +306,9 @@ class Node:
         def edit(body: Body) -> Body:
             return rotated(self.config.endpoints[endpoint], body, secret, OVERLAP_H, now)
 
-        await self.edit("endpoints", endpoint, edit, by=BY_ITSELF)
+        await self.config.edit("endpoints", endpoint, edit, by=BY_ITSELF, now=now)
+        with suppress(StoreError):  # it is stored; the ownership settles again by itself
+            await self.follow_config()
 
     async def follow_config(self) -> None:
         """Work by the resources as they are now: every account has a lane, at one of the nodes."""

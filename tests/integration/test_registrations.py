@@ -267,6 +267,24 @@ async def test_a_secret_is_kept_though_the_end_of_its_call_cannot_be_recorded(
     assert await made.tells() == 200
 
 
+async def test_a_secret_that_is_stored_is_kept_whatever_fails_after_it(
+    start: Start, notpanel: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await panel(start, notpanel)
+    failed = list[str]()
+
+    async def settle(**_: Any) -> None:
+        failed.append("settle")
+        raise StoreUnavailable("the connection was lost")
+
+    with monkeypatch.context() as lost:
+        lost.setattr(made.rescind.node.ownership, "settle", settle)
+        answer = await made.rescind.ask("POST", f"/v1/endpoints/{HOOK}/register", {})
+    assert failed
+    assert (answer.status, len(await made.hooks())) == (200, 1)
+    assert await made.tells() == 200
+
+
 async def test_an_account_is_not_given_up_between_the_calls_that_renew(
     start: Start, notpanel: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
