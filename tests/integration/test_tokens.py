@@ -23,6 +23,7 @@ from app.config.master_key import count_former, rotate
 from app.config.secrets import Vault
 from app.contract import HttpRequest, HttpResponse
 from app.store import StoreUnavailable
+from app.workers.lane import Lane
 from handlers.superloop.simulator import CANCEL_PATH, Superloop
 
 SHOP = "shop"
@@ -137,6 +138,15 @@ async def all_sent(rescind: Rescind, batch: str) -> None:
     await until(look, "all cancels of the batch", 300)
 
 
+async def share_a_token(lane: Lane, number: int) -> None:
+    """Wait until so many calls want the outcome of one fetch. A call that is only claimed could fetch another one."""
+
+    async def look() -> bool:
+        return [flight.callers for flight in lane._memory.shared._flights.values()] == [number]
+
+    await until(look, f"{number} calls that need a token")
+
+
 async def test_a_burst_fetches_one_token_and_one_more_when_that_is_no_good(start: Start) -> None:
     side = await Side.begin(
         "superloop", Superloop(client_id="acme", key_id="k1", requests=1_000_000, per_s=1.0, tells_of_cancels=False)
@@ -148,7 +158,7 @@ async def test_a_burst_fetches_one_token_and_one_more_when_that_is_no_good(start
         batch = await queued(rescind, side, MANY)
         await side.hold(path=TOKEN_PATH)
         await rescind.ask("POST", "/v1/resume", {"account": LOOP})
-        await until(lambda: asyncio.sleep(0, len(lane._calling) == 8), "eight calls that need a token")
+        await share_a_token(lane, 8)
         await side.arrived(1, TOKEN_PATH)
         side.release()
         await all_sent(rescind, batch)
@@ -176,7 +186,7 @@ async def test_waiting_for_a_token_takes_no_place_and_loses_none(rescind: Rescin
     lane = rescind.node.lanes[LOOP]
     await loop.hold(path=TOKEN_PATH)
     ids = [await ask(rescind, order, LOOP) for order in await orders(loop, 4)]
-    await until(lambda: asyncio.sleep(0, len(lane._calling) == 4), "four calls that need a token")
+    await share_a_token(lane, 4)
     await loop.arrived(1, TOKEN_PATH)
     loop.release()
     for id in ids:
@@ -204,7 +214,7 @@ async def test_all_who_wait_for_a_token_learn_that_there_is_none(rescind: Rescin
     lane = rescind.node.lanes[LOOP]
     await loop.hold(path=TOKEN_PATH, processed="after")
     ids = [await ask(rescind, order, LOOP) for order in await orders(loop, 4)]
-    await until(lambda: asyncio.sleep(0, len(lane._calling) == 4), "four calls that need a token")
+    await share_a_token(lane, 4)
     await loop.arrived(1, TOKEN_PATH)
     loop.simulator._tokens.client_id = "somebody-else"
     loop.release()
@@ -229,7 +239,7 @@ async def test_the_fence_is_asked_again_after_waiting_for_another_s_token(rescin
     before = len(await loop.calls(CANCEL_PATH))
     await loop.hold(path=TOKEN_PATH)
     ids = [await ask(rescind, number, LOOP) for number in known]
-    await until(lambda: asyncio.sleep(0, len(lane._calling) == 3), "three calls that need a token")
+    await share_a_token(lane, 3)
     await loop.arrived(2, TOKEN_PATH)
     for number in known:
         await tell(rescind, "order.completed", {"id": int(number), "isCancellable": False, "status": "Completed"})
