@@ -40,7 +40,7 @@ from app.workers.lane_notices import LaneNotices
 from app.workers.lane_status import LaneStatus, status_of
 from app.workers.lane_tools import Tools
 from app.workers.polling import Polls
-from app.workers.rate_gate import GOES, WAIT_MAX_S, HeldBackError, RateGate, chance, require_lease
+from app.workers.rate_gate import WAIT_MAX_S, RateGate, chance, require_lease
 from app.workers.result import Sent
 
 UNABLE_WAIT_S = 1.0
@@ -191,16 +191,15 @@ class Lane:
 
         Raises `HeldBackError` once one of these has begun.
         """
-        if self.gate.closing:
-            raise HeldBackError(GOES)
+        self.gate.require_open()
         with self._conversation():
             yield
 
     @contextmanager
     def _conversation(self) -> Iterator[None]:
         """One flow: it may begin late only where others are still waited for, which it may belong to."""
-        if self.gate.closing and not self._conversing:
-            raise HeldBackError(GOES)
+        if not self._conversing:
+            self.gate.require_open()
         ended = asyncio.get_running_loop().create_future()
         self._conversing.add(ended)
         try:

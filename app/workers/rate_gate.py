@@ -23,7 +23,6 @@ CLOCKS_DIFFER_S = 4.0
 """The clocks of two nodes may differ by so much: a call that another node recorded may be that much younger."""
 WAIT_MAX_S = 60.0
 """How long a flow that is about no order waits for places in the limit, from its begin."""
-GOES = "the account goes to another node, or the server stops; try again"
 LATENCIES = 20
 """The latency is the median of so many cancels: one that hung counts little."""
 
@@ -57,7 +56,7 @@ class RateGate:
         """How many calls have ended."""
         self._answered: list[tuple[int, datetime]] = []
         """The two orders whose cancels were answered last, and when."""
-        self.closing = False
+        self._closing = False
         """Whether the lane ends: who would have to wait for a place gets none."""
 
     def update(self, account: Account) -> None:
@@ -69,8 +68,13 @@ class RateGate:
 
     def close(self) -> None:
         """Let nobody wait for a place any more."""
-        self.closing = True
+        self._closing = True
         self._freed.set()
+
+    def require_open(self) -> None:
+        """Raise `HeldBackError` once the lane ends."""
+        if self._closing:
+            raise HeldBackError("the account goes to another node, or the server stops; try again")
 
     async def restore(self) -> None:
         """Count the recorded calls under the account's limits.
@@ -105,8 +109,7 @@ class RateGate:
             free = self.rate.free_at(now) if self.restored.is_set() else None
             if free is not None and free <= now:
                 break
-            if self.closing:
-                raise HeldBackError(GOES)
+            self.require_open()
             if now >= latest:
                 reason = "its limit is used up, or the provider asked it to wait"
                 raise HeldBackError(f"the account may not call its provider now: {reason}")

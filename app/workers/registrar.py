@@ -148,7 +148,7 @@ class Registrar:
         return await self._complete(endpoint, check)
 
     async def _complete(self, endpoint: Endpoint, work: Callable[[], Awaitable[T]]) -> T:
-        """Do this alone for the endpoint, and to its end, though whoever asked for it is canceled.
+        """Do this alone for the endpoint, and to its end, though the caller is canceled.
 
         What a provider shows once, such as a secret, would be lost else.
         """

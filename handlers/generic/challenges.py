@@ -103,8 +103,8 @@ class Challenge(Part):
     )
     signs_for_anyone: bool = Field(
         default=False,
-        description="Lets an unverified response hold an HMAC made with a secret, or one to POST any digest: whoever "
-        "asks gets it. Not with a secret that webhooks are signed with.",
+        description="Lets an unverified response hold an HMAC made with a secret, or one to POST any digest: anyone "
+        "who asks gets it. Not with a secret that webhooks are signed with.",
     )
     confirm: Confirm | None = Field(
         None, description="The URL that the source wants called; the response is sent when that has succeeded."
