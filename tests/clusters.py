@@ -104,9 +104,14 @@ async def freeze(node: Rescind) -> None:
 
 def account_for(node: Rescind, nodes: list[Rescind]) -> str:
     """The id of an account that this one of the nodes should own."""
+    return share_of(node, nodes, [f"acct-{n}" for n in range(1000)])[0]
+
+
+def share_of(node: Rescind, nodes: list[Rescind], accounts: list[str]) -> list[str]:
+    """Those of the accounts that this one of the nodes should own."""
     live = [LiveNode(0, each.node.store.lease.epoch, "", "", draining=False) for each in nodes]  # type: ignore[union-attr]
     epoch = node.node.store.lease.epoch  # type: ignore[union-attr]
-    return next(id for id in (f"acct-{n}" for n in range(1000)) if chosen(OF_ACCOUNT + id, live) == epoch)
+    return [account for account in accounts if chosen(OF_ACCOUNT + account, live) == epoch]
 
 
 @asynccontextmanager

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import Cluster, account_for, cluster, set_up
+from clusters import Cluster, account_for, cluster, set_up, share_of
 from providers import Provider, until
 from servers import Rescind, webhook
 
-from app.store.node_protocol import CLAIM_S
+from app.store.node_protocol import ACCOUNT, CLAIM_S
 from app.store.postgres.waking import Waking
 from app.workers import ownership
 
@@ -72,15 +72,17 @@ async def test_a_new_node_takes_its_share_when_calls_under_way_have_ended(tmp_pa
             await set_up(first, provider.url, account)
             await placed(first, provider, account, f"o-{account}")
         assert set(first.node.lanes) == set(accounts)
-        await provider.hold(processed="after")
+        await provider.hold(processed="after", times=len(accounts))
         ids = {account: await first.cancel(f"o-{account}", account=account) for account in accounts}
         await provider.arrived(len(accounts))
         second = await nodes.start()
+        leaves = {ACCOUNT + account for account in share_of(second, nodes.nodes, accounts)}
+        assert leaves
 
         async def leaving() -> bool:
-            return len(first.node.ownership._leaving) > 0
+            return leaves <= first.node.ownership._leaving.keys()
 
-        await until(leaving, "accounts to be given up")
+        await until(leaving, "the second node's accounts to be given up")
         assert second.node.lanes == {}  # not while their calls are out
         provider.release()
 
