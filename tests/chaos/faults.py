@@ -8,7 +8,8 @@ import signal
 import sqlite3
 import time
 from collections import Counter, defaultdict
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -118,12 +119,22 @@ class Chaos:
 
     async def stop(self, node: ChaosServer, moment: str, seconds: float) -> None:
         """SIGSTOP for so long."""
-        caught = await self._await_moment(node, moment, hold=True)
+        async with self.stopped(node, moment, f"stop {seconds:g} s"):
+            await asyncio.sleep(seconds)
+
+    @asynccontextmanager
+    async def stopped(
+        self, node: ChaosServer, moment: str, kind: str = "stop", watch_s: float = WATCH_S
+    ) -> AsyncIterator[Fault]:
+        """SIGSTOP as long as the block lasts; the moment for it is waited for `watch_s` at most."""
+        caught = await self._await_moment(node, moment, hold=True, watch_s=watch_s)
         node.signal(signal.SIGSTOP)
-        fault = await self.note(f"stop {seconds:g} s {moment}".strip(), node)
-        fault.caught = caught
-        await asyncio.sleep(seconds)
-        node.signal(signal.SIGCONT)
+        try:
+            fault = await self.note(f"{kind} {moment}".strip(), node)
+            fault.caught = caught
+            yield fault
+        finally:
+            node.signal(signal.SIGCONT)
         fault.until = time.monotonic()
 
     async def restart_database(self, how: signal.Signals) -> None:
@@ -152,7 +163,9 @@ class Chaos:
         rows = await self.cluster.watcher.fetch(sql, node.epoch)
         return [row["subject"].removeprefix("account:") for row in rows]
 
-    async def _await_moment(self, node: ChaosServer, moment: str, *, hold: bool = False) -> bool:
+    async def _await_moment(
+        self, node: ChaosServer, moment: str, *, hold: bool = False, watch_s: float = WATCH_S
+    ) -> bool:
         """Wait until the node has just claimed a call, or until it is in a transaction that holds locks.
 
         Returns whether it came to that.
@@ -160,7 +173,7 @@ class Chaos:
         look = {"claim": self._claims, "locks": self._locks}.get(moment)
         if look is None:
             return True
-        until, before = time.monotonic() + WATCH_S, await look(node)
+        until, before = time.monotonic() + watch_s, await look(node)
         while time.monotonic() < until and node.running:
             now = await look(node)
             if now - before:
