@@ -30,7 +30,7 @@ from handlers.planomatic.simulator import PlanOmatic
 SCHEMA = "rescind"
 SECRET_KEY = "chaos-secret-0123456789-abcdefghijklmnop"
 REQUEST_S = 4.0
-"""Time limit of a request: a stopped server answers none."""
+"""Time limit of a request of the load: a stopped server answers none."""
 LIMIT, PER_S = 6, 2.0
 LIMITS = {"requests": LIMIT, "per_s": PER_S, "concurrency": 3}
 """What an account's provider allows; the load comes close to it."""
@@ -54,7 +54,7 @@ class ChaosServer(Server):
         return {**super()._environment(), **self._more}
 
     async def _ready(self) -> bool:
-        with suppress(aiohttp.ClientError):
+        with suppress(aiohttp.ClientError, TimeoutError):
             return (await self.ask("GET", self.ready_path, key=None)).status == 200
         return False
 

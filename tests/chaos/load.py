@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
-from chaos.cluster import ChaosServer, Cluster
+from chaos.cluster import REQUEST_S, ChaosServer, Cluster
 from servers import CANCEL_BODY, Reply, webhook
 
 from app.core.event import event_id
@@ -151,7 +151,8 @@ class Load:
             line = heapq.heappop(self._lines)
             node = self._node()
             try:
-                done = await self._say(line, node)
+                async with asyncio.timeout(REQUEST_S):
+                    done = await self._say(line, node)
             except OFFERED:
                 # It may have arrived. Most senders come again; what closes a window must arrive in the end.
                 self._avoided[node.name] = time.monotonic() + AVOID_S
@@ -228,7 +229,8 @@ class Load:
             id = event_id(account, order, "order.processed", raw)
             self.told.sent[order].add(id)
             try:
-                reply = await node.hook(raw, f"{account}-in")
+                async with asyncio.timeout(REQUEST_S):
+                    reply = await node.hook(raw, f"{account}-in")
             except OFFERED:
                 continue
             self.told.note("webhook", reply)
@@ -243,7 +245,8 @@ class Load:
             node, account = self._node(), self.chance.choice(list(self.cluster.simulators))
             path = self.chance.choice(READS).format(account=account)
             try:
-                self.told.note("read", await node.ask("GET", path))
+                async with asyncio.timeout(REQUEST_S):
+                    self.told.note("read", await node.ask("GET", path))
             except OFFERED:
                 self._avoided[node.name] = time.monotonic() + AVOID_S
             await asyncio.sleep(READ_S)

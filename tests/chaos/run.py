@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from chaos.cluster import LIMITS, REQUEST_S, Cluster
+from chaos.cluster import LIMITS, Cluster
 from chaos.faults import Chaos, Fault, gaps
 from chaos.load import Load
 from chaos.verdict import Verdict, drain, judge
@@ -48,9 +48,8 @@ DEFAULT = Setup()
 async def run(folder: Path, seed: int, script: Script, setup: Setup = DEFAULT) -> Verdict:
     """What the guarantees came to while `script` did things to the cluster."""
     chance = random.Random(seed)  # noqa: S311 - so that it can be run again
-    timeout = aiohttp.ClientTimeout(total=REQUEST_S)
     postgres = None if setup.sqlite else setup.postgres or PostgresServer()
-    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         cluster = Cluster(folder, session, postgres, setup.url, setup.previous)
         try:
             await cluster.start(1 if setup.sqlite else setup.nodes, setup.accounts, setup.preludes, setup.limits)

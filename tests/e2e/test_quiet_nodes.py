@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import aiohttp
-from chaos.cluster import LIMITS, REQUEST_S, Cluster
+from chaos.cluster import LIMITS, Cluster
 from postgres import PostgresServer
 from providers import until
 
@@ -24,7 +24,7 @@ STATEMENT = re.compile(rb"LOG:  (?:statement|execute [^:]*): (.{0,60})")
 
 async def test_statements_of_quiet_nodes(tmp_path: Path) -> None:
     postgres = PostgresServer(log_statement="all")
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REQUEST_S)) as session:
+    async with aiohttp.ClientSession() as session:
         cluster = Cluster(tmp_path, session, postgres)
         try:
             await cluster.start(3, ACCOUNTS, (), LIMITS)
