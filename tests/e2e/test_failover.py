@@ -17,7 +17,6 @@ from postgres import PostgresServer
 from providers import until
 
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or secrets.randbits(32)
-LEFT_S = 5.0
 
 
 async def test_promotion_under_load(tmp_path: Path) -> None:
@@ -35,7 +34,6 @@ async def test_promotion_under_load(tmp_path: Path) -> None:
         setup = Setup(nodes=2, postgres=former, url=url)
         verdict = await run(tmp_path, SEED, script, setup)
         verdict.raise_faults()
-        assert verdict.figures["former primary left after, s"] <= LEFT_S, verdict.figures
     finally:
         await to_thread(standby.remove)
 

@@ -8,10 +8,11 @@ from asyncio import sleep
 from datetime import timedelta
 from pathlib import Path
 
-from chaos.cluster import LIMIT
+from chaos.cluster import LIMIT, ChaosServer
 from chaos.faults import Chaos
 from chaos.run import Setup, run
 from moved_clock import prelude
+from providers import until
 
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or secrets.randbits(32)
 HANDOVERS, EACH_S = 3, 2.0
@@ -24,14 +25,21 @@ async def script(chaos: Chaos) -> None:
     """Whoever owns most gives it up, again and again; at the end one is killed, and what it owned is taken."""
     for _ in range(HANDOVERS):
         await sleep(EACH_S)  # under load
+        await chaos.restart(await owner(chaos))
+    await chaos.kill(await owner(chaos), "claim", 0.0)
+
+
+async def owner(chaos: Chaos) -> ChaosServer:
+    """The node that owns most; what another one gave up has no owner for a moment."""
+
+    async def look() -> ChaosServer | None:
         owned = [(len(await chaos.owned(node)), node) for node in chaos.cluster.nodes]
         number, node = max(owned, key=lambda pair: pair[0])
-        assert number, "nobody owns an account"
-        await chaos.restart(node)
-    for node in chaos.cluster.nodes:
-        if await chaos.owned(node):
-            await chaos.kill(node, "claim", 0.0)
-            break
+        return node if number else None
+
+    found = await until(look, "an owner of an account")
+    assert found is not None
+    return found
 
 
 async def test_handovers_by_clocks_that_differ(tmp_path: Path) -> None:
