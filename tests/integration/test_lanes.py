@@ -101,6 +101,7 @@ async def test_a_refused_connection_is_tried_again(start: Start) -> None:
     port = lasting_port()
     provider = await Provider.start(port=port)
     await rescind.put("accounts", ACCOUNT, account_of(provider.url, unknown_orders="send"))
+    await provider.create("o-1")
     await provider.close()
     id = await rescind.cancel("o-1")
 
@@ -110,8 +111,8 @@ async def test_a_refused_connection_is_tried_again(start: Start) -> None:
     await until(failed_once, "a second try")
     known = await rescind.cancellation(id)
     assert not known["final"]
-    again = await Provider.start(port=port)
-    await again.create("o-1")
+    # It knows the order from its first moment on: the next try may come at once.
+    again = await Provider.begin("planomatic", provider.simulator, port=port)
     done = await rescind.settled(id)
     assert (done["state"], await again.effects("o-1")) == ("succeeded", 1)
     assert "indeterminate" not in await rescind.states("o-1")
@@ -166,24 +167,27 @@ async def test_one_order_at_which_something_else_answers_pauses_nothing(rescind:
 
 
 async def test_429_with_retry_after_holds_the_whole_account(rescind: Rescind, provider: Provider) -> None:
-    await placed(rescind, provider, "o-1", "o-2")
+    await placed(rescind, provider, "o-1", "o-2", "o-3", "o-4")
     await provider.fault("status", status=429, headers={"Retry-After": "1"}, body={"code": 429, "status": "x"})
     first = await rescind.cancel("o-1")
-    await rescind.settled(first, "scheduled")
     await provider.arrived(1)
-
-    async def held() -> bool:
-        return (await rescind.get(f"/v1/accounts/{ACCOUNT}"))["lane"]["state"] == "throttled"
-
-    await until(held, "the lane to be throttled")
     second = await rescind.cancel("o-2")
-    waiting = (await rescind.cancellation(second))["waiting"]
-    assert (waiting["for"], bool(waiting["until"])) == ("throttled", True)
     assert [(await rescind.settled(id))["state"] for id in (first, second)] == ["succeeded"] * 2
     denied, *later = [each["at"] for each in await provider.calls()]
     assert len(later) == 2
     assert min(later) - denied >= 1.0
     assert [await provider.effects(order) for order in ("o-1", "o-2")] == [1, 1]
+    # What is shown meanwhile: a wait that is not over before anybody has looked.
+    await provider.fault("status", status=429, headers={"Retry-After": "3600"}, body={"code": 429, "status": "x"})
+    await rescind.cancel("o-3")
+
+    async def held() -> bool:
+        return (await rescind.get(f"/v1/accounts/{ACCOUNT}"))["lane"]["state"] == "throttled"
+
+    await until(held, "the lane to be throttled")
+    waiting = (await rescind.cancellation(await rescind.cancel("o-4")))["waiting"]
+    assert (waiting["for"], bool(waiting["until"])) == ("throttled", True)
+    assert len(await provider.calls()) == 4
 
 
 async def test_429_without_retry_after_backs_off(rescind: Rescind, provider: Provider) -> None:
