@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from browsers import Browser, text_of
 from conftest import Start
 from providers import Provider, until
 from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, Rescind, account_of, endpoint_of, settings_for
+from times import shift
 from yarl import URL
 
 from app.config import sessions
@@ -148,46 +150,50 @@ async def test_an_administrator_ends_the_sessions_of_a_key(rescind: Rescind, bro
     (await rescind.ask("DELETE", "/v1/keys/key_none/sessions")).problem(404, "not-found")
 
 
-async def test_a_stream_ends_with_its_session(
-    rescind: Rescind, browser: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def follow(rescind: Rescind, browser: Browser) -> asyncio.Task[list[Any]]:
+    """An open stream of this session; gives its events when it has ended."""
+
     async def rest(stream: AsyncIterator[Any]) -> list[Any]:
         return [event async for event in stream]
 
+    following = asyncio.create_task(rest(copy_of(browser).events("/events/stream")))
+
+    async def joined() -> bool:
+        return rescind.node.log_feed.tails == 1
+
+    await until(joined, "a tail")
+    return following
+
+
+async def test_a_stream_ends_with_its_session(
+    rescind: Rescind, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = (await rescind.ask("POST", "/v1/keys", {"name": "ann", "scope": "read"})).json
     await browser.sign_in(made["key"])
-    node, stored = rescind.node, rescind.node.store
-
-    async def follow(number: int) -> asyncio.Task[list[Any]]:
-        following = asyncio.create_task(rest(copy_of(browser).events("/events/stream")))
-
-        async def joined() -> bool:
-            return node.log_feed.tails == number
-
-        await until(joined, "a tail")
-        return following
-
-    following = await follow(1)
+    stored = rescind.node.store
+    following = await follow(rescind, browser)
     await sign_out(browser)
     assert await following == []
     # Another node ends it: this one looks again after a while.
     monkeypatch.setattr(sessions, "RECHECK_S", 0.0)
     await browser.sign_in(made["key"])
-    following = await follow(1)
+    following = await follow(rescind, browser)
     await stored.end_sessions(made["id"])
     assert await following == []
     await browser.sign_in(made["key"])
-    following = await follow(1)
+    following = await follow(rescind, browser)
     await rescind.ask("DELETE", f"/v1/keys/{made['id']}")
     assert await following == []
 
 
-async def test_a_session_ends_after_its_lifetime(start: Start) -> None:
-    rescind = await start(session_h=0.0006)
+async def test_a_session_ends_after_its_lifetime(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    rescind = await start(session_h=1)
     browser = Browser(rescind.url)
     _, response, _ = await browser.ask("POST", "/sign-in", {"key": BOOTSTRAP_KEY})
-    assert response.cookies[SESSION]["max-age"] == "2"
-    assert [event async for event in browser.events("/events/stream")] == [], "the stream ends with it"
+    assert response.cookies[SESSION]["max-age"] == "3600"
+    following = await follow(rescind, browser)
+    shift(monkeypatch, timedelta(hours=1), sessions)
+    assert await following == [], "the stream ends with it"
     assert (await browser.ask("GET", "/orders"))[0] == 303
 
 
