@@ -318,9 +318,10 @@ async def test_what_is_no_http_is_refused(inbox: Inbox, sent: bytes) -> None:
 
 @pytest.mark.parametrize("half_close", [False, True], ids=["close", "half-close"])
 async def test_half_a_body_is_no_webhook(inbox: Inbox, half_close: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox.rescind.bodies, "_timeout_s", 0.2)
     sent = inbox.head + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY[:40]
-    status, answer = await inbox.rescind.raw(sent, half_close=half_close)
+    with monkeypatch.context() as patch:
+        patch.setattr(inbox.rescind.bodies, "_timeout_s", 0.2)  # of this one only: others may be slow on a busy machine
+        status, answer = await inbox.rescind.raw(sent, half_close=half_close)
     assert status in (0, 400, 408), answer
     assert await inbox.receipts() == []
     assert (await inbox.rescind.get("/readyz", key=None))["status"] == "ready"
