@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from processes import Process
+from processes import Process, lasting_port
 from servers import Rescind
 from yarl import URL
 
@@ -37,15 +37,22 @@ async def check(port: int, *args: str, **env: str) -> tuple[int, str]:
 
 @asynccontextmanager
 async def listening(answer: Answer) -> AsyncIterator[int]:
-    """The port of a server that treats each connection so."""
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    """The port of a server that treats each connection so; there must be one."""
+    came = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.set()
+        await answer(reader, writer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
+        await came.wait()  # or else a server that closes leaves open what it has just accepted
 
 
 async def test_a_server_that_answers_is_healthy_whatever_address_it_listens_on(tmp_path: Path) -> None:
-    rescind = await Rescind.start(tmp_path, host=ANY)
-    port = URL(rescind.url).port or 0
+    port = lasting_port()  # that nobody else has after the end of the server
+    rescind = await Rescind.start(tmp_path, host=ANY, port=port)
     for host in ("127.0.0.1", ANY, "", "localhost"):
         assert (await check(port, RESCIND_HOST=host))[0] == 0, host
     code, said = await check(port, "--ready", RESCIND_HOST=ANY, http_proxy="http://127.0.0.1:1")

@@ -41,8 +41,8 @@ async def test_a_dead_nodes_calls_are_recorded_and_settled_by_another(tmp_path: 
         await provider.hold(processed="after")
         id = await other.cancel("o-1", account=account)
         await provider.arrived(1)
+        began = datetime.now(UTC)  # before its lease ends: the other may take over at once
         await nodes.kill(doomed)
-        began = datetime.now(UTC)
         provider.release()
         assert (await other.settled(id))["state"] == "succeeded"
         assert len(await provider.calls()) == 1
