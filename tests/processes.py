@@ -17,7 +17,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Self
@@ -26,8 +25,8 @@ import nursery
 
 ROOT = Path(__file__).resolve().parents[1]
 HANGS_S = 300.0
-_PORTS: list[int] = []
-"""Given out already."""
+_PORTS: list[socket.socket] = []
+"""They hold the ports that were given out: bound, and not listening."""
 
 
 class Process:
@@ -115,13 +114,25 @@ class Process:
 
 
 def lasting_port() -> int:
-    """A port that stays the test's own while nobody listens there: the system gives such ones to nobody by itself."""
+    """A port that stays the test's own while nobody listens there: nobody gets it by chance, or from here once more."""
     for port in random.Random(f"{os.getpid()} {len(_PORTS)}").sample(range(20_000, 30_000), 1000):  # noqa: S311 - no secret
-        with socket.socket() as tried, suppress(OSError):
-            tried.bind(("127.0.0.1", port))
-            _PORTS.append(port)
-            return port
+        held = socket.socket()
+        try:
+            held.bind(("127.0.0.1", port))
+        except OSError:
+            held.close()
+            continue
+        # From now on servers may listen there as well: all of ours say so.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _PORTS.append(held)
+        return port
     raise AssertionError("no port is free")
+
+
+@atexit.register
+def _give_back_ports() -> None:
+    for held in _PORTS:
+        held.close()
 
 
 def _fileno(stream: int | IO[bytes]) -> int:

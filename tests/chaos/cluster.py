@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import asyncpg
 from postgres import PostgresServer
-from processes import HANGS_S, Process
+from processes import HANGS_S, Process, lasting_port
 from providers import PROVIDER_KEY, until
 from servers import ROOT, TOKEN, Api, Server, account_of, endpoint_of
 
@@ -159,6 +159,7 @@ class Cluster:
             folder = self.folder / f"node-{number}"
             prelude = preludes[number] if preludes else ""
             self.nodes.append(ChaosServer(f"node-{number}", folder, self.session, self.environment, prelude))
+            self.nodes[-1].port = lasting_port()  # while it is down, nobody else gets what is sent to it
             if prelude:
                 self.nodes[-1].ready_path = "/healthz"  # by its clock it is not fit to get requests
             self.nodes[-1].root = self.previous or ROOT

@@ -26,6 +26,7 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+from processes import lasting_port
 from providers import CANCEL_PATH, RETRIEVE_PATH, WAIT_S, Provider
 from servers import ACCOUNT, CANCEL_BODY, ENDPOINT, Server, account_of, endpoint_of, until, webhook
 
@@ -178,6 +179,7 @@ async def test_kill_at_random_points(part: int, tmp_path: Path, session: aiohttp
     chance = random.Random(seed + part)  # noqa: S311
     provider = await Provider.start()
     server = Server(tmp_path, session)
+    server.port = lasting_port()  # while it is down, nobody else gets what is sent to it
     try:
         await provider.create(*(f"o-{n}" for n in range(ORDERS)))
         for _ in range(400):
