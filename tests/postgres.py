@@ -13,7 +13,6 @@ import atexit
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -29,6 +28,7 @@ from secrets import token_hex
 from typing import Any, TypeVar
 
 import asyncpg
+from processes import lasting_port
 
 from app.store.postgres.connection import Target, named
 from app.store.postgres.migrate import migrate
@@ -63,12 +63,6 @@ def binaries() -> Path:
     return next(path.parent for path in sorted(package.glob("pginstall*/bin/postgres"), reverse=True))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class PostgresServer:
     """One server on loopback, which may be stopped, killed and started again. All may connect as `postgres`."""
 
@@ -77,7 +71,7 @@ class PostgresServer:
         memory = Path("/dev/shm")  # noqa: S108 - a temporary folder is made there
         parent = memory if directory is None and memory.is_dir() else directory
         self.directory = Path(tempfile.mkdtemp(prefix="rescind-pg-", dir=parent))
-        self.data, self.port, self.settings = self.directory / "data", free_port(), settings
+        self.data, self.port, self.settings = self.directory / "data", lasting_port(), settings
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.remove)
 
@@ -166,7 +160,7 @@ class PostgresServer:
 
 def start_pooler(server_port: int, command: str) -> str:
     """The URL of a PgBouncer in transaction mode before a server on loopback; it ends with this process."""
-    folder, port = Path(tempfile.mkdtemp(prefix="rescind-pooler-")), free_port()
+    folder, port = Path(tempfile.mkdtemp(prefix="rescind-pooler-")), lasting_port()
     folder.chmod(0o755)
     (folder / "pgbouncer.ini").write_text(
         f"""[databases]

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from e2e.test_cli_support import Machine
-from postgres import PostgresServer, free_port, new_target, shared_url
+from postgres import PostgresServer, new_target, shared_url
+from processes import lasting_port
 
 from app.store.postgres.connection import Session, Target, connect
 
@@ -65,7 +66,7 @@ def test_what_works_on_files_says_what_to_use_instead(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_with_the_database_is_said_in_a_sentence(tmp_path: Path) -> None:
-    url, port = shared_url(), free_port()
+    url, port = shared_url(), lasting_port()
     nowhere = f"postgresql://u:{PASSWORD}@127.0.0.1:{port}/postgres"
     for wrong, said in (
         (nowhere, f"PostgreSQL can be reached at 127.0.0.1:{port}"),

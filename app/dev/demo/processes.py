@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import re
 import secrets
 import shlex
@@ -28,6 +29,8 @@ WINDOW_S = 4.0
 WAIT_S = 90.0
 """Only ends what hangs, also on a busy machine."""
 STOP_S = 30.0
+PORTS = range(20_000, 30_000)
+"""Below those that systems give to whoever asks for any."""
 TAIL_LINES = 12
 
 _ROOT = Path(__file__).resolve().parents[3]
@@ -59,6 +62,15 @@ async def until(
             raise WaitedInVainError(f"waited {wait_s:g} s in vain for {what}; look at {see}")
         await asyncio.sleep(every_s)
     return result
+
+
+def free_port() -> int:
+    """A port that stays free until the server listens there, and while it is started again."""
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise EndedError("no port is free")
 
 
 class Process:
@@ -137,9 +149,7 @@ class Processes:
     async def start(self, sandbox_url: str = "") -> None:
         """Start both processes, and wait until they listen; with the URL of a sandbox that runs, the server only."""
         # Providers need the server's URL when webhooks are registered, so the port is chosen beforehand.
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self._environment |= {"RESCIND_PORT": str(port), "RESCIND_PUBLIC_URL": f"http://127.0.0.1:{port}"}
         server = self._start("server", ["serve"])
         if not sandbox_url:
