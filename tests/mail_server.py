@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from providers import WAIT_S
+from tcp_servers import stop_listening
 
 
 @dataclass(slots=True)
@@ -66,7 +67,7 @@ class MailServer:
         return self
 
     async def close(self) -> None:
-        self._server.close()
+        await stop_listening(self._server)
         for session in self._sessions:
             session.cancel()
         await asyncio.gather(*self._sessions, return_exceptions=True)

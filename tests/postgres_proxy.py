@@ -14,6 +14,8 @@ from enum import StrEnum
 from typing import Self
 from urllib.parse import urlsplit
 
+from tcp_servers import stop_listening
+
 _SSL, _GSS, _CANCEL = 80877103, 80877104, 80877102
 _FAILING = b"SELECT 1/0"
 _LOST = (OSError, EOFError)
@@ -78,7 +80,7 @@ class PostgresProxy:
         try:
             yield proxy
         finally:
-            server.close()
+            await stop_listening(server)
             for link in proxy._links:
                 link.cancel()
             await asyncio.gather(*proxy._links, return_exceptions=True)
