@@ -180,7 +180,9 @@ class Machine:
         return name
 
     def _url(self, log: str) -> str | None:
-        for line in (self.folder / log).read_text(encoding="utf-8").splitlines():
+        # Not what the last line has so far: the server may be writing it.
+        *written, _ = (self.folder / log).read_text(encoding="utf-8").split("\n")
+        for line in written:
             if line.startswith("{") and json.loads(line)["event"] == "listening":
                 return str(json.loads(line)["url"])
         return None

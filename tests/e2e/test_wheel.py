@@ -25,15 +25,18 @@ WEBHOOK = {"event": "order.processed", "order_id": 4711, "status": "ordered"}
 
 def listening(log: Path) -> str | None:
     """The URL at which the server listens, once its log says so."""
-    for line in log.read_text(encoding="utf-8").splitlines():
+    # Not what the last line has so far: the server may be writing it.
+    *written, _ = log.read_text(encoding="utf-8").split("\n")
+    for line in written:
         if line.startswith("{") and (entry := json.loads(line))["event"] == "listening":
             return str(entry["url"])
     return None
 
 
 def files(folder: Path) -> set[Path]:
-    """The files below a folder, without what Python compiled."""
-    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    """The files below a folder, without what Python compiled, or is about to: that has another name at first."""
+    found = (path for path in folder.rglob("*") if "__pycache__" not in path.parts and path.is_file())
+    return {path.relative_to(folder) for path in found}
 
 
 def completed(here: Installed, *words: str, **env: str) -> list[str]:

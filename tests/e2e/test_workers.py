@@ -22,8 +22,9 @@ def on_postgres(made: Machine) -> None:
 
 
 def logged(made: Machine, event: str) -> list[dict[str, object]]:
-    text = (made.folder / "serve.log").read_text(encoding="utf-8")
-    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    # Not what the last line has so far: somebody may be writing it.
+    *written, _ = (made.folder / "serve.log").read_text(encoding="utf-8").split("\n")
+    lines = [json.loads(line) for line in written if line.startswith("{")]
     return [line for line in lines if line["event"] == event]
 
 
