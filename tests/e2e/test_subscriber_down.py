@@ -134,6 +134,7 @@ async def test_everything_arrives_once_after_a_week(
         server.prelude = prelude(WEEK + DAY)
         await server.start()
         await all_settled(server, UP)
+        await all_settled(server, DOWN)
         events = (await server.pages("/v1/events", 500))[::-1]
         verdicts = {order: await verdicts_of(server, order) for order in load.orders}
         assert await server.stop() == 0
