@@ -140,7 +140,12 @@ async def test_a_backtest_shows_its_days_as_a_chart(rescind: Rescind, browser: B
 async def test_decisions_link_to_orders_events_and_cancellations(rescind: Rescind, browser: Browser) -> None:
     await create(browser, mode="approve")
     await rescind.tell("order.processed", "o-1")
-    [proposed] = (await rescind.get("/v1/cancellations"))["data"]
+
+    async def listed() -> list[Any]:
+        # Where several write, a policy with limits decides after the webhook's commit.
+        return list((await rescind.get("/v1/cancellations"))["data"])
+
+    [proposed] = await until(listed, "the policy's cancellation")
     shown = await browser.get("/policies/idle")
     assert f'href="/orders/{ACCOUNT}/o-1"' in shown
     assert f'href="/cancellations/{proposed["id"]}"' in shown

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
 from processes import Process, lasting_port
 from servers import Rescind
@@ -65,6 +66,7 @@ async def test_a_server_that_answers_is_healthy_whatever_address_it_listens_on(t
     )
 
 
+@pytest.mark.sqlite_only("its file is removed")
 async def test_a_server_whose_database_is_gone_is_healthy_and_not_ready(tmp_path: Path) -> None:
     rescind = await Rescind.start(tmp_path)
     port = URL(rescind.url).port or 0

@@ -98,6 +98,7 @@ async def test_what_cannot_be_stored_harms_nobody_in_its_batch(brittle: Rescind)
     assert sorted(each["id"] for each in orders) == sorted(f"o-{n}" for n in range(40) if n % 5)
 
 
+@pytest.mark.sqlite_only("it has one writer")
 async def test_one_that_cannot_be_stored_is_found_by_halves(brittle: Rescind, monkeypatch: pytest.MonkeyPatch) -> None:
     bodies = [f"o-{n} {'unstorable' if n == 50 else 'opens'}".encode() for n in range(64 + 1)]
     store: Any = brittle.node.store
@@ -145,6 +146,7 @@ async def _waiting(rescind: Rescind, number: int) -> bool:
     return rescind.node.ledger.waiting >= number
 
 
+@pytest.mark.sqlite_only("it has one writer")
 async def test_a_full_queue_turns_away_and_half_records_nothing(
     rescind: Rescind, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,7 @@ async def test_a_worker_that_ended_and_a_loop_that_stood_still_are_measured(resc
     await until(ended, "the worker ended")
 
 
+@pytest.mark.sqlite_only("a link to its file")
 async def test_a_database_that_a_link_names_is_measured_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "rescind.db").symlink_to(tmp_path / "disk" / "rescind.db")
