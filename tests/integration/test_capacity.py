@@ -20,14 +20,13 @@ from app.runtime import machine
 from app.store.codec import micros
 from app.store.sqlite import open_sqlite
 
-NOW = datetime.now(UTC)
 EVENT = "INSERT INTO events (order_pk, key, account, name, type, source, occurred_at, received_at, body)"
 ORDER = "INSERT INTO orders"
 ORDERS = 40
 
 
-async def database(folder: Path, *, hours: int, each: int, busy: int = 0) -> Path:
-    """A database with so many events in each hour before now, and in one of these so many."""
+async def database(folder: Path, now: datetime, *, hours: int, each: int, busy: int = 0) -> Path:
+    """A database with so many events in each hour before `now`, and in one of these so many."""
     path = folder / "rescind.db"
     await (await open_sqlite(path)).close()
     with closing(sqlite3.connect(path)) as db:
@@ -35,7 +34,7 @@ async def database(folder: Path, *, hours: int, each: int, busy: int = 0) -> Pat
         for hour in range(hours, 0, -1):
             for n in range(busy if busy and hour == 5 else each):
                 number += 1
-                at = micros(NOW - timedelta(hours=hour) + timedelta(minutes=20, seconds=n))
+                at = micros(now - timedelta(hours=hour) + timedelta(minutes=20, seconds=n))
                 row = (
                     number % ORDERS + 1,
                     number,
@@ -57,8 +56,9 @@ async def database(folder: Path, *, hours: int, each: int, busy: int = 0) -> Pat
 
 
 async def test_the_log_says_how_it_grows(tmp_path: Path) -> None:
-    path = await database(tmp_path, hours=240, each=10, busy=100)
-    seen = traffic(path, NOW)
+    now = datetime.now(UTC)
+    path = await database(tmp_path, now, hours=240, each=10, busy=100)
+    seen = traffic(path, now)
     assert seen is not None
     of_a_week = 167 * 10 + 100
     assert seen.growth.events == 239 * 10 + 100
@@ -69,14 +69,15 @@ async def test_the_log_says_how_it_grows(tmp_path: Path) -> None:
 
 
 async def test_a_log_of_hours_tells_no_growth_and_an_empty_one_nothing(tmp_path: Path) -> None:
-    path = await database(tmp_path, hours=5, each=10)
-    seen = traffic(path, NOW)
+    now = datetime.now(UTC)
+    path = await database(tmp_path, now, hours=5, each=10)
+    seen = traffic(path, now)
     assert seen is not None
     assert seen.growth.days == 0
     with closing(sqlite3.connect(path)) as db:
         db.execute("DELETE FROM events")
         db.commit()
-    assert traffic(path, NOW) is None
+    assert traffic(path, now) is None
 
 
 def shown(capsys: pytest.CaptureFixture[str], **options: Any) -> dict[str, Any]:
@@ -89,7 +90,8 @@ def shown(capsys: pytest.CaptureFixture[str], **options: Any) -> dict[str, Any]:
 async def test_the_command_compares_the_load_of_the_log_or_the_one_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = await database(tmp_path, hours=240, each=10)
+    # The command looks at its own clock: what was made when the tests were collected would be too old by now.
+    path = await database(tmp_path, datetime.now(UTC), hours=240, each=10)
     monkeypatch.setenv("RESCIND_DATABASE_URL", f"sqlite:///{path}")
     found = shown(capsys)
     compared = [row["what"] for row in found["data"]]
