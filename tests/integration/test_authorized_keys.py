@@ -15,6 +15,7 @@ from providers import until
 from servers import Rescind
 from structlog.testing import capture_logs
 
+from app.core import key_scope
 from app.runtime.http_server import EndingRunner
 
 SHOP, ENDPOINT, SECRET = "key-shop", "keyed-in", "the-client-secret"
@@ -98,8 +99,9 @@ async def test_keys_are_fetched_with_one_token_that_is_replaced_when_it_is_refus
 
 
 async def test_a_source_that_accepts_no_token_is_asked_a_bounded_number_of_times(
-    rescind: Rescind, source: Source
+    rescind: Rescind, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(key_scope, "RETRY_S", key_scope.RETRY_MAX_S)  # longer than forty webhooks ever take
     source.forgets = True
     await declare(rescind, source)
     for _ in range(20):
