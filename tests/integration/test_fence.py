@@ -156,6 +156,8 @@ async def test_no_claim_after_a_closing_event_in_the_log(
     ids = {}
     for order, winner in first.items():
         ids[order] = await race.run(order, winner, in_one_commit=order.startswith("together"))
+        # The result of its call would wait for the ledger among the next order's.
+        await rescind.settled(ids[order])
     settled = {order: (await rescind.settled(id))["state"] for order, id in ids.items()}
     assert settled == {order: "revoked" if first[order] == "closing" else "succeeded" for order in first}
     called = [each["order"] for each in await provider.calls()]
