@@ -166,11 +166,11 @@ class Sending:
 
     async def crash(self) -> None:
         """End without recording anything more."""
-        for task in (self._looking, *self._tasks, *self.deliveries._tasks.values()):
+        slots = [slot for worker in self.deliveries._workers.values() for slot in worker._slots]
+        tasks = [self._looking, *self._tasks, *self.deliveries._tasks.values(), *slots]
+        for task in tasks:
             task.cancel()
-        for worker in self.deliveries._workers.values():
-            worker.stop()
-        await asyncio.gather(self._looking, *self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.http.close()
         await self.store.close()
 

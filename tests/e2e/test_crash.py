@@ -237,7 +237,7 @@ async def check_chain(store: Store, tmp_path: Path) -> None:
     vault = open_vault("", tmp_path / "rescind.db.key")
     public_key, (_, last) = await stored_public_key(store, vault), await store.block_numbers()
     assert public_key is not None
-    assert last > KILLS
+    assert last > KILLS / 2, "a life that is too short seals nothing"
     progress = [step async for step in verify(store, public_key, 1, last)]
     assert [fault for step in progress for fault in step.faults] == []
     assert await verify_end(store) == []
