@@ -288,7 +288,10 @@ async def _decision(rescind: Rescind, order: str) -> str:
 
     def outcome(page: Json) -> str | None:
         (decision,) = page["data"]
-        return str(decision["outcome"]) if decision["decided"] or decision["outcome"] == "unmatched" else None
+        # What is recorded: beside it stands what the policy made of the order a moment before, where it was read first.
+        if decision["decided"]:
+            return str(decision["decided"][-1]["outcome"])
+        return "unmatched" if decision["outcome"] == "unmatched" else None
 
     return str(await rescind.when(f"{rescind.path(order)}/policies", outcome, f"a decision on order {order}"))
 
