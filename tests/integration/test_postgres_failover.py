@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 from postgres import PostgresServer, shared_url
-from providers import until
+from providers import WAIT_S, until
 
 from app.store.postgres.connection import Connections, Kind, Target
 from app.store.postgres.errors import ERRORS
@@ -93,7 +93,7 @@ async def test_a_commit_that_waits_for_the_standby_that_was_promoted_is_cut(
                 async with db.writers.lend() as other:
                     await other.script("BEGIN READ ONLY; INSERT INTO written VALUES (2)")
             with pytest.raises(ERRORS):
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(WAIT_S):
                     await commits[-1]
             assert session.raw.is_closed()
     finally:

@@ -11,9 +11,10 @@ from typing import Any, cast
 import pytest
 import pytest_asyncio
 from conftest import Start
-from providers import Side, until
+from providers import WAIT_S, Side, until
 from servers import ACCOUNT, Rescind, account_of, stored_in
 
+from app import node as nodes
 from app.contract import HttpRequest
 from app.core.attempt import Attempt
 from app.store import StoreUnavailable
@@ -227,6 +228,7 @@ async def test_a_secret_that_is_shown_while_the_server_stops_is_kept(
         notpanel.release()
     await notpanel.arrived(3)
     assert len(await made.hooks()) == 1, "it is made, and its secret on its way"
+    monkeypatch.setattr(nodes, "DRAIN_S", WAIT_S)  # nothing is held to the end
     node, done = made.rescind.node, list[str]()
     keep, close = node.registrar._keep_secret, node.ledger.close
 

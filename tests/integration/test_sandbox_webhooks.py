@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from processes import lasting_port
 from sandboxes import Client, receiver, sandbox_client, set_target
 
 from app.dev.sandbox import start_sandbox
@@ -79,8 +80,8 @@ async def test_a_new_target_is_tried_at_once(client: Client) -> None:
         assert (await second.next())["body"]["event"] == "order.delivered"
 
 
-async def test_a_target_that_is_not_there_is_tried_again(client: Client, unused_tcp_port: int) -> None:
-    await set_target(client, f"http://127.0.0.1:{unused_tcp_port}/hook")
+async def test_a_target_that_is_not_there_is_tried_again(client: Client) -> None:
+    await set_target(client, f"http://127.0.0.1:{lasting_port()}/hook")
     await client.act("deliver", order_id=654321)
     async with receiver() as target:
         await set_target(client, target.url)

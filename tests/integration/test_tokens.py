@@ -320,7 +320,11 @@ async def test_it_is_stored_before_the_call_that_waits_for_its_turn(start: Start
     rescind = await start()
     await rescind.put("accounts", SHOP, {**shop_account(shop), "limits": {"requests": 1, "per_s": 3600}})
     id = await ask(rescind, "o-1")
-    await shop.arrived(1, "/token")
+
+    async def stored() -> bool:
+        return await rescind.node.store.account_secrets(SHOP) is not None
+
+    await until(stored, "the token stored while the cancel waits for the limit")
     await rescind.stop()
     assert shop.simulator.canceled == []
     rescind = await start()
