@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import budgets
 import pytest
 from contract.store_cases import OPENERS, Opener, forget_schemas
 
@@ -23,6 +24,12 @@ pytest.register_assert_rewrite(
 
 ONLY = os.environ.get("RESCIND_TEST_STORE")
 """One store only: `sqlite` or `postgres`."""
+
+
+@pytest.fixture(autouse=True)
+def no_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests hold transactions open until another one waits: on a busy machine for longer than a server may."""
+    budgets.lift_limits(monkeypatch)
 
 
 @pytest.fixture(params=[name for name in OPENERS if ONLY in (None, name)])

@@ -27,11 +27,12 @@ from app.store.postgres.writes import Writes
 from app.store.protocol import NO_LOCKS, Locks, StoreContention, StoreFenced, StoreOutdated
 from app.store.records import Changes, FoundOrder, Lookup, Name
 
-# Settings of a session are lost behind a pooler. A node that was stopped in a transaction loses its locks after two
-# seconds, so that others wait for less than three. Without the last two, a plan that was made for an empty table stays.
-_BEGIN = """BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '2500ms';
-    SET LOCAL statement_timeout = '6s'; SET LOCAL idle_in_transaction_session_timeout = '2s';
+# Settings of a session are lost behind a pooler. Without the last two, a plan that was made for an empty table stays.
+_BEGIN = """BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on;
     SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"""
+# A node that was stopped in a transaction loses its locks after two seconds, so that others wait for less than three.
+LIMITS = """SET LOCAL lock_timeout = '2500ms'; SET LOCAL statement_timeout = '6s';
+    SET LOCAL idle_in_transaction_session_timeout = '2s'"""
 # After the locks, as a snapshot of its own: what is read is as of now. The transaction gets its number here, before it
 # draws positions of the log.
 _FENCE = """SELECT pg_current_xact_id() IS NOT NULL AS begun,
@@ -97,7 +98,7 @@ class PostgresTransaction(LockedReads):
         Returns the pauses and their version. Raises `StoreFenced`, `StoreOutdated`.
         """
         locks, schema = self._locks, self._session.schema
-        taken = [_BEGIN]
+        taken = [_BEGIN, LIMITS]
         if self._epoch:
             taken.append(f"SELECT 1 FROM @nodes WHERE epoch = {self._epoch} FOR KEY SHARE")
         if locks.configuration:
