@@ -16,6 +16,7 @@ import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
+from processes import lasting_port
 from programs import DEPLOY, run
 from prometheus import Prometheus
 from providers import Provider, Side
@@ -83,8 +84,8 @@ async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         rescind = await Rescind.start(folders["node"], public_url="https://rescind.example.com")
         server, prometheus = Server(folders["server"], session), Prometheus(folders["prometheus"], session)
         try:
+            server.port = lasting_port()  # while it is down, nobody else gets what is scraped there
             await server.start()
-            server.port = int(server.url.rpartition(":")[2])
             await prometheus.start(BOOTSTRAP_KEY, await a_day_before(server))
             made = Scene(rescind, provider, shop, receiver, server, prometheus, disk, tmp_path)
             await made.begin()

@@ -7,12 +7,12 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import lasting_port
 from programs import DEPLOY, run
 from typer.main import get_command
 
@@ -158,8 +158,7 @@ def test_an_installation_can_be_repeated_and_makes_keys_once(tmp_path: Path) -> 
 
 async def test_systemds_own_program_hands_the_socket_over(tmp_path: Path) -> None:
     """`systemd-socket-activate` listens, and starts the server for the first connection, which waits."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = lasting_port()
     environment = {"PATH": os.environ["PATH"], "RESCIND_DATABASE_URL": f"sqlite:///{tmp_path}/rescind.db"}
     program = shutil.which("systemd-socket-activate")
     assert program is not None, "systemd-socket-activate is not installed: deploy/checks/install-tools installs it"
