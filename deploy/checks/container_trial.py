@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +112,10 @@ def _not_compiled(package: Path) -> list[str]:
 def _child(pid: int) -> int:
     """The process that `unshare` forked: the first of its namespace."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        fields = stat.read_text().rpartition(") ")[2].split()
-        if fields[1] == str(pid):
-            return int(stat.parent.name)
+        with suppress(OSError):  # another process of this machine may have ended meanwhile
+            fields = stat.read_text().rpartition(") ")[2].split()
+            if fields[1] == str(pid):
+                return int(stat.parent.name)
     raise AssertionError("the program has ended")
 
 

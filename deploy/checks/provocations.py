@@ -199,7 +199,7 @@ async def pause_with_cancels(scene: Scene) -> None:
     await rescind.ask("POST", "/v1/pause", {"account": "paused"})
     await rescind.ask("POST", "/v1/pause", {"policies": True})
     await scene.orders("paused", "p-1", "p-2", "p-3")
-    expiring = await rescind.cancel("p-1", "paused", deadline=soon(seconds=0.5))
+    expiring = await rescind.cancel("p-1", "paused", deadline=soon(seconds=5))
     await rescind.cancel("p-2", "paused", deadline=soon(minutes=70))
     await rescind.cancel("p-3", "paused", deadline=soon(minutes=30))
     assert (await rescind.settled(expiring))["state"] == "expired"

@@ -155,9 +155,10 @@ _ENDLESS = "WITH RECURSIVE n (v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n) SEL
 
 async def test_a_statement_is_interrupted_at_its_limit(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     assert store._index is not None
-    monkeypatch.setattr("app.store.sqlite.index.file.STATEMENT_S", 1.0)
-    with pytest.raises(StoreInterrupted):
-        await store._index.read(lambda db: db.execute(_ENDLESS).fetchone())
+    with monkeypatch.context() as patch:
+        patch.setattr("app.store.sqlite.index.file.STATEMENT_S", 1.0)
+        with pytest.raises(StoreInterrupted):
+            await store._index.read(lambda db: db.execute(_ENDLESS).fetchone())
     assert await found(store) == NUMBER / 10
 
 
