@@ -246,10 +246,10 @@ class Node:
         await self.confirmations.stop()
         await self.retention.stop()
         await self._tasks.end([name for name in self._tasks if name not in _WRITERS])
-        await self.news.errands.stop()
         await self.ownership.stop()
         lanes = (lane.drain(DRAIN_S) for lane in self.lanes.values())
         await asyncio.gather(*lanes, self.deliveries.drain(DELIVERIES_DRAIN_S), self.registrar.drain(DRAIN_S))
+        await self.news.errands.drain(DELIVERIES_DRAIN_S)
         if "delivery results" in self._tasks:
             await self._tasks["delivery results"]  # it records notices
         self.ledger.close()

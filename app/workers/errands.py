@@ -22,6 +22,7 @@ LOOK_S = 0.1
 """How often the node that asked looks for the answer."""
 WAKE = "errand:"
 ANSWERED_MAX = 1000
+STOPPED = "the node stopped before the call had ended"
 
 log = structlog.get_logger()
 
@@ -75,18 +76,24 @@ class Errands:
                 task = asyncio.create_task(self._serve(errand), name=f"errand {errand.kind}")
                 self._serving[errand.id] = task
 
-    async def stop(self) -> None:
-        """End what is being carried out: the node that takes over does it again."""
-        tasks = list(self._serving.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def drain(self, timeout_s: float) -> None:
+        """Let what is being carried out be answered, once nothing more is served; cancel it after `timeout_s`.
+
+        An errand without an answer is carried out again by the node that takes over: a call would be made twice.
+        """
+        if tasks := list(self._serving.values()):
+            _, late = await asyncio.wait(tasks, timeout=timeout_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _serve(self, errand: Errand) -> None:
         id = errand.subject.partition(":")[2]
         try:
             serve = self.kinds[errand.kind]  # a later release may ask what this one does not know
             answer = {"answer": await serve(id, msgspec.json.decode(errand.request))}
+        except asyncio.CancelledError:
+            answer = {"error": STOPPED}  # its call was cut off: its outcome is unknown, and it is not repeated unseen
         except Exception as error:
             log.exception("errand_failed", kind=errand.kind, subject=errand.subject)
             answer = {"error": f"{type(error).__name__}: {error}"}

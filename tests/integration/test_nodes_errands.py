@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import account_for, cluster, set_up
-from providers import Provider, until
+from clusters import Cluster, account_for, cluster, set_up
+from providers import Provider, Side, until
 from servers import webhook
 from subscribers import Subscriber
+
+from handlers.notpanel.simulator import DEFAULT_KEY, NotPanel
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -52,6 +55,42 @@ async def test_registrations_are_made_by_the_lanes_owner(tmp_path: Path, provide
         status = await other.node.registrar.check(endpoint, restore=True, renew=True)
         assert (status.url, status.missing) == ("https://here/webhooks/x", ("orders",))
         assert asked == [(account, {"restore": True, "renew": True, "endpoint": f"{account}-in"})]
+
+
+async def test_a_registration_that_is_under_way_at_a_stop_is_answered_and_not_made_again(tmp_path: Path) -> None:
+    panel, nodes = await Side.begin("notpanel", NotPanel(webhook_secret=None)), Cluster(tmp_path)
+    try:
+        owner, other = [await nodes.start(public_url="https://rescind.example.com") for _ in range(2)]
+        account = account_for(owner, nodes.nodes)
+        resources = {
+            "accounts": [
+                {"id": account, "provider": "notpanel", "config": {"base_url": panel.url, "key": DEFAULT_KEY}}
+            ],
+            "endpoints": [{"id": "hook", "account": account, "verify": {"secrets": ["s"]}}],
+        }
+        await other.node.apply(resources, by="a")
+        assert await nodes.owner(account) is owner
+        await until(lambda: asyncio.sleep(0, "hook" in owner.node.config.endpoints), "the owner to know the endpoint")
+        await panel.hold()
+        check = other.node.registrar.check(other.node.config.endpoints["hook"], restore=True, renew=True)
+        asking = asyncio.create_task(check)
+        for number in (1, 2):  # both list webhooks
+            await panel.arrived(number)
+            await panel.hold()
+            panel.release()
+        await panel.arrived(3)
+        assert len((await panel.act("webhooks"))["webhooks"]) == 1, "it is made, and its answer on its way"
+        stopping = asyncio.create_task(owner.stop())
+        nodes.nodes.remove(owner)
+        await until(lambda: asyncio.sleep(0, "registrar" not in owner.node._tasks), "the registrar's end")
+        panel.release()
+        await stopping
+        calls = len(await panel.calls())
+        status = await asking
+        assert (status.error, len(status.restored) > 0, len(await panel.calls())) == ("", True, calls)
+    finally:
+        await nodes.stop()
+        await panel.close()
 
 
 async def test_timers_fire_once_and_deliveries_are_sent_once(tmp_path: Path, provider: Provider) -> None:
