@@ -269,14 +269,21 @@ class Runner(EndingRunner):
 
 
 async def start_server(node: Node, sockets: Sequence[socket.socket] = ()) -> tuple[Runner, str]:
-    """Listen on these sockets, or by the settings. Returns the runner, whose `cleanup` ends it, and the URL."""
+    """Listen on these sockets, or by the settings. Returns the runner, whose `cleanup` ends it, and the URL.
+
+    Raises OSError if the address is in use, or is not this machine's.
+    """
     runner = Runner(node)
     await runner.setup()
     sites: list[web.BaseSite] = [web.SockSite(runner, listening, backlog=BACKLOG) for listening in sockets]
     if not sites:
         host, port = node.settings.host, node.settings.port
         sites = [web.TCPSite(runner, host, port, reuse_address=True)]
-    for site in sites:
-        await site.start()
+    try:
+        for site in sites:
+            await site.start()
+    except BaseException:
+        await runner.cleanup()
+        raise
     host, port = runner.addresses[0][:2]
     return runner, f"http://{f'[{host}]' if ':' in str(host) else host}:{port}"

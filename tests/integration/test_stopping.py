@@ -6,12 +6,13 @@ import asyncio
 import socket
 from contextlib import suppress
 
+import pytest
 from conftest import Start
 from providers import WAIT_S, until
 from servers import ENDPOINT, TOKEN, Rescind, account_of, endpoint_of
 from yarl import URL
 
-from app.web.server import start_server
+from app.web.server import Runner, start_server
 
 
 async def test_a_request_that_does_not_end_is_cut_off(start: Start) -> None:
@@ -58,4 +59,23 @@ async def test_a_server_that_nobody_can_stand_in_for_is_not_drained(start: Start
     rescind: Rescind = await start()
     refused = (await rescind.ask("POST", "/v1/node/drain", {})).problem(422, "invalid-request")
     assert "No other node" in refused["detail"]
+    assert (await rescind.get("/readyz", key=None))["status"] == "ready"
+
+
+async def test_a_server_whose_port_is_taken_leaves_nothing_running(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rescind: Rescind = await start()
+    runners, settings = list[Runner](), rescind.node.settings
+    monkeypatch.setattr(rescind.node, "settings", settings.model_copy(update={"port": URL(rescind.url).port}))
+
+    class Noted(Runner):
+        async def setup(self) -> None:
+            runners.append(self)
+            await super().setup()
+
+    monkeypatch.setattr("app.web.server.Runner", Noted)
+    with pytest.raises(OSError, match="address already in use"):
+        await start_server(rescind.node)
+    assert [runner.server for runner in runners] == [None], "its server has ended"
     assert (await rescind.get("/readyz", key=None))["status"] == "ready"
