@@ -249,7 +249,7 @@ class Node:
         await self.ownership.stop()
         lanes = (lane.drain(DRAIN_S) for lane in self.lanes.values())
         await asyncio.gather(*lanes, self.deliveries.drain(DELIVERIES_DRAIN_S), self.registrar.drain(DRAIN_S))
-        await self.news.errands.drain(DELIVERIES_DRAIN_S)
+        await self.news.errands.drain()
         if "delivery results" in self._tasks:
             await self._tasks["delivery results"]  # it records notices
         self.ledger.close()

@@ -22,6 +22,8 @@ LOOK_S = 0.1
 """How often the node that asked looks for the answer."""
 WAKE = "errand:"
 ANSWERED_MAX = 1000
+ANSWER_S = 1.5
+"""How long answers may take once all calls have ended, or were cut off."""
 STOPPED = "the node stopped before the call had ended"
 
 log = structlog.get_logger()
@@ -76,16 +78,19 @@ class Errands:
                 task = asyncio.create_task(self._serve(errand), name=f"errand {errand.kind}")
                 self._serving[errand.id] = task
 
-    async def drain(self, timeout_s: float) -> None:
-        """Let what is being carried out be answered, once nothing more is served; cancel it after `timeout_s`.
+    async def drain(self) -> None:
+        """Let what is being carried out be answered, once nothing more is served; after `ANSWER_S` it is cut off.
 
-        An errand without an answer is carried out again by the node that takes over: a call would be made twice.
+        An errand without an answer is carried out again by the node that takes over: a call would be made twice. So
+        what is cut off is answered, too, unless that takes `ANSWER_S` once more.
         """
-        if tasks := list(self._serving.values()):
-            _, late = await asyncio.wait(tasks, timeout=timeout_s)
-            for task in late:
+        tasks = set(self._serving.values())
+        for _ in range(2):
+            if tasks:
+                _, tasks = await asyncio.wait(tasks, timeout=ANSWER_S)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, errand: Errand) -> None:
         id = errand.subject.partition(":")[2]
