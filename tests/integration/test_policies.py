@@ -81,7 +81,7 @@ async def backtest(rescind: Rescind, **more: Any) -> dict[str, Any]:
         found = await rescind.get(f"/v1/policies/p/backtests/{reply.json['id']}")
         return found if found["state"] in ("done", "failed") else None
 
-    found = dict(await until(look, "the end of the backtest") or {})
+    found = dict(await until(look, "the end of the backtest", 300) or {})
     assert found["state"] == "done", found
     return dict(found["report"])
 

@@ -235,7 +235,7 @@ async def test_who_saw_it_in_shadow_or_in_a_backtest_is_not_asked(rescind: Resci
     async def done() -> bool:
         return bool((await rescind.get(f"/v1/policies/q/backtests/{run['id']}"))["state"] == "done")
 
-    await until(done, "the backtest")
+    await until(done, "the backtest", 300)
     assert (await rescind.ask("PUT", "/v1/policies/q", policy())).status == 201
 
 

@@ -80,7 +80,7 @@ async def test_a_backtest_reads_one_snapshot_and_no_process_shows_the_url(
         assert shown["state"] != "failed", shown
         return dict(shown) if shown["state"] == "done" else None
 
-    report = dict(await until(done, "the backtest") or {})["report"]
+    report = dict(await until(done, "the backtest", 300) or {})["report"]
     assert report["orders"] == 3
     assert lines
     assert not any(b"postgresql" in line for line in lines)
