@@ -219,6 +219,8 @@ def _path(file: str) -> Path:
         return Path("/dev/stdin")
     path = Path(file)
     if path.is_dir():
+        if not (path / FILE).exists():
+            raise typer.BadParameter(f"{file} is a folder without a {FILE}: give a resource file, or a recipe's folder")
         return path / FILE
     return shipped() / file / FILE if not path.exists() and file in names() else path
 

@@ -107,7 +107,8 @@ def resources_in(
     """
     variables = os.environ if environment is None else environment
     if root is None or not isinstance(content, dict):
-        raise InvalidResourceError(f"{name} must hold a mapping with accounts and endpoints")
+        problem = "is empty" if root is None else "holds no mapping"
+        raise InvalidResourceError(f"{name} {problem}: list accounts and endpoints, as `rescind init` writes them")
     if kinds is not None:
         content = {kind: content[kind] for kind in kinds if kind in content}
     parts = [root] if kinds is None else [value for key, value in root.value if key.value in kinds]

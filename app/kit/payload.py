@@ -58,6 +58,8 @@ def decode_any(raw: bytes, provider: str) -> Any:
     except RecursionError as error:
         raise MalformedPayload(f"the body is nested too deeply to be an order of {provider}'s") from error
     except ValueError as error:  # msgspec's errors and UnicodeDecodeError are ValueErrors
+        if not raw.strip():
+            raise MalformedPayload(f"the body is empty: {provider} sends JSON") from error
         raise MalformedPayload(f"the body is not the JSON that {provider} sends ({error})") from error
 
 

@@ -104,6 +104,8 @@ def _documents(request: InboundRequest, config: Config) -> tuple[list[Any], byte
     try:
         body = decode_form(request.body) if is_form else decode_any(request.body, cloudevents.SOURCE)
     except MalformedPayload as error:
+        if not request.body.strip():
+            raise
         raise MalformedPayload(f"{error}; {_format_hint(request, config, is_form=is_form)}") from error
     if is_form and _begins_like_json(request) and _is_json(request.body):
         raise MalformedPayload(f"the body is JSON; {_format_hint(request, config, is_form=True)}")

@@ -76,6 +76,8 @@ def try_cancel(
         flow.problem = "" if flow.ok else flow.result.detail
     elif dialogue.used:
         flow.problem = _UNANSWERED
+    if flow.admitted == "sent" and _probes_before(account):
+        flow.admitted = "probed"
     return flow
 
 
@@ -110,6 +112,11 @@ def _token_answer(account: Account) -> GivenAnswer:
     """A token, where the account's configuration says that a response has it."""
     path = getattr(getattr(account.config, "token", None), "access_token", None)
     return stand_in(path if isinstance(path, str) else "")
+
+
+def _probes_before(account: Account) -> bool:
+    """Whether the account's configuration has each cancel begin with a probe."""
+    return bool(getattr(getattr(account.config, "cancel", None), "probe_before", False))
 
 
 def _words(account: Account, reason: str | None, note: str | None) -> tuple[str, str | None]:

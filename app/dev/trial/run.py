@@ -72,7 +72,13 @@ def run(source: TrialSource, target: Endpoint | Account, webhooks: Sequence[Give
         at=wanted.now,
         webhooks=results,
         orders=shown,
-        notes=[*warned, *_notes(source), *_notes_on_polling(endpoint, account, wanted), *wanted.notes],
+        notes=[
+            *warned,
+            *_notes(source),
+            *_notes_on_polling(endpoint, account, wanted),
+            *_notes_on_fixtures(webhooks),
+            *wanted.notes,
+        ],
     )
 
 
@@ -105,6 +111,15 @@ def _notes_on_polling(endpoint: Endpoint | None, account: Account, wanted: Wante
     how = f"its orders are polled every {polled.every_s:g} s" if polled is not None else "it is not polled either"
     cure = "" if wanted.flow == "probe" and wanted.answers else "; --flow probe --answer FILE tries what a poll shows"
     return [f"no endpoint takes webhooks for the account: {how}{cure}"]
+
+
+def _notes_on_fixtures(webhooks: Sequence[Given]) -> list[str]:
+    """Which bodies are a recipe's fixtures, that is, documents about a webhook."""
+    return [
+        f"{one.name} looks like a recipe's fixture: save what stands under request.body as a file, and give that"
+        for one in webhooks
+        if one.looks_like_fixture
+    ]
 
 
 def _names(unit: UnitOfWork) -> set[str]:

@@ -46,11 +46,23 @@ class Given:
         """The request as a handler gets it."""
         return InboundRequest(CIMultiDict(self.headers), MultiDict(self.query), self.body, self.method, self.url)
 
+    @property
+    def looks_like_fixture(self) -> bool:
+        """Whether the body is a document about a webhook, as the fixtures of recipes are."""
+        try:
+            keys = msgspec.json.decode(self.body, type=dict[str, msgspec.Raw]).keys()
+        except ValueError:
+            return False
+        return {"provenance", "request"} <= keys
+
 
 def receive(
     endpoint: Endpoint, given: Given, now: datetime, keys: Sequence[KeyAnswer] = ()
 ) -> tuple[TrialWebhook, tuple[RecordEvents, ...]]:
     """What becomes of a request, and the commands that would record its events; `keys` are what a source publishes."""
+    if len(given.body) > BODY_MAX:
+        reason = f"its body has {len(given.body)} bytes, and a server takes {BODY_MAX} (RESCIND_BODY_MAX) by default"
+        return TrialWebhook(name=given.name, status="refused", http_status=413, reason=reason), ()
     early = given.method != METH_POST or endpoint.post_handshakes == "any"
     greeted = handshake_of(endpoint, given.name, given.inbound) if early else None
     if greeted is not None:

@@ -52,8 +52,8 @@ def test_what_is_not_yaml_is_said_with_its_place(tmp_path: Path):
     assert refused(tmp_path, "a: 1\nb: [\n").startswith("x.yaml:3:1: this is not YAML: ")
     advised = refused(tmp_path, 'url: /{{ order.id == "" ? "a" : "b" }}\n')
     assert "put a value that holds a colon and a space in quotes" in advised
-    assert "must hold a mapping" in refused(tmp_path, "")
-    assert "must hold a mapping" in refused(tmp_path, "[]")
+    assert "is empty: list accounts and endpoints" in refused(tmp_path, "")
+    assert "holds no mapping: list accounts and endpoints" in refused(tmp_path, "[]")
 
 
 def test_the_place_of_a_fault_is_the_nearest_that_stands_there(tmp_path: Path):

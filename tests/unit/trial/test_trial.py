@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import json
 import sys
 from base64 import b64encode
 from dataclasses import replace
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.trial.support import KEY, NOW, SECRET, URL, VERIFY, answer, given, placed, source, trial
+from unit.trial.support import CONFIG, KEY, NOW, SECRET, URL, VERIFY, answer, given, placed, source, trial
 
 from app.config.file import MissingVariablesError
 from app.contract import Context, Flow, HandshakeResponse, HttpRequest
@@ -23,6 +24,7 @@ from app.dev.trial.report import Proof
 from app.dev.trial.run import Wanted, run
 from app.dev.trial.signing import proven
 from app.dev.trial.source import UnclearEndpointError
+from app.dev.trial.webhooks import BODY_MAX
 
 
 def _digest(body: bytes) -> bytes:
@@ -104,6 +106,30 @@ def test_a_redelivery_is_dropped(tmp_path: Path) -> None:
     tried = trial(source(tmp_path), placed(), placed())
     assert [webhook.status for webhook in tried.webhooks] == ["accepted", "duplicate"]
     assert tried.orders[0].order["version"] == 1
+
+
+def test_what_cannot_be_the_body_of_a_webhook_is_said_to_be_so(tmp_path: Path) -> None:
+    shop = source(tmp_path)
+    largest = placed(note="x" * (BODY_MAX - len(placed(note=""))))
+    fixture = json.dumps({"provenance": "synthetic", "request": {"body": json.loads(placed())}}).encode()
+    for body, status, said in (
+        (largest, 200, ""),
+        (largest + b" ", 413, f"{BODY_MAX + 1} bytes, and a server takes {BODY_MAX} (RESCIND_BODY_MAX) by default"),
+        (b" ", 202, "the body is empty"),
+        (fixture, 202, "looks like a recipe's fixture: save what stands under request.body"),
+    ):
+        tried = trial(shop, body)
+        assert tried.webhooks[0].http_status == status
+        assert said in "\n".join([tried.failure, *tried.notes])
+        assert tried.ok is not bool(said)
+
+
+def test_a_cancel_that_begins_with_a_probe_says_so(tmp_path: Path) -> None:
+    cancel = CONFIG["cancel"]
+    for probes, admitted in ((False, "sent"), (True, "probed")):
+        flow = trial(source(tmp_path, {"cancel": {**cancel, "probe_before": probes}}), placed()).orders[0].cancel
+        assert flow is not None
+        assert flow.admitted == admitted
 
 
 def test_a_cancel_that_lacks_something_is_a_failure(tmp_path: Path) -> None:
