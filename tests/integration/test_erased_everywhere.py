@@ -25,6 +25,7 @@ from app.store import codec
 from app.store.codec import micros
 from app.store.sqlite.functions import add_functions
 
+pytestmark = pytest.mark.sqlite_only("it reads all tables of its file")
 PERSON = "Mx-Quibble"
 ORDER = "4711"
 PATH = f"/v1/accounts/{ACCOUNT}/orders/{ORDER}"
@@ -107,8 +108,10 @@ async def serving(respond: Callable[[web.Request], Awaitable[web.Response]]) -> 
     runner = EndingRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
 
 
 async def plant(rescind: Rescind, echo: str) -> None:
