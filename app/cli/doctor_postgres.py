@@ -158,7 +158,7 @@ def _pooler(seen: Inspection, *, has_direct_url: bool) -> Finding:
 
 
 def _clock(seen: Inspection) -> Finding:
-    detail = f"the database's clock differs by {seen.clock_offset_s * 1000:+.0f} ms"
+    detail = f"the database's clock differs by {round(seen.clock_offset_s * 1000):+} ms"
     if abs(seen.clock_offset_s) > OFFSET_MAX_S:
         return Finding("clock", FAULT, detail, "Correct both clocks (NTP): a server that differs by 1 s is not ready.")
     return Finding("clock", OK, detail)
