@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from e2e.test_cli_support import ACCOUNT, Machine, machine, stop, until
+from processes import lasting_port
 
 BEGUN = ("RESCIND_BOOTSTRAP_KEY", "RESCIND_API_KEY", "RESCIND_ALLOW_NETWORKS", "HOOK_SECRET", "PLANOMATIC_API_KEY")
 
@@ -43,16 +44,17 @@ def test_init_writes_what_serve_and_the_command_line_read(here: Machine):
     assert "4711" in here.run("orders", "list").out, "a restart and another terminal know the same key"
 
 
-def test_another_port_is_set_in_one_place_and_the_sandbox_says_what_did_not_arrive(here: Machine, unused_tcp_port: int):
+def test_another_port_is_set_in_one_place_and_the_sandbox_says_what_did_not_arrive(here: Machine):
+    port = lasting_port()
     here.run("init")
     del here.env["RESCIND_URL"], here.env["RESCIND_PORT"]
     with (here.folder / ".env").open("a", encoding="utf-8") as file:
-        file.write(f"RESCIND_PORT={unused_tcp_port}  # 8700 is taken\n")
-    assert f"http://127.0.0.1:{unused_tcp_port} " in here.run("orders", "list", code=1).err
+        file.write(f"RESCIND_PORT={port}  # 8700 is taken\n")
+    assert f"http://127.0.0.1:{port} " in here.run("orders", "list", code=1).err
     sandbox = _sandbox(here, "-f", "rescind.yaml")
     here.run("sandbox", "act", "planomatic", "create_order", "order_id=1", "--url", sandbox)
     log = here.folder / "sandbox.log"
-    target = f"http://127.0.0.1:{unused_tcp_port}/webhooks/acme-photos-in"
+    target = f"http://127.0.0.1:{port}/webhooks/acme-photos-in"
     until(lambda: f"A webhook to {target} got no response" in log.read_text(encoding="utf-8"), "the failure is told")
     assert "sent again every 360 s" in log.read_text(encoding="utf-8")
 

@@ -64,7 +64,7 @@ def test_messages_are_printed_and_forwarded_signed_until_ctrl_c(there: Machine, 
     said = read(there, "listen.log")
     secret = said.partition("Signing secret: ")[2].split()[0]
     assert there.run("trigger", TYPE).err.startswith("msg_")
-    until(lambda: "202" in read(there, "listen.log"), "the message was forwarded", listening)
+    until(lambda: "-> 202" in read(there, "listen.log"), "the message was forwarded", listening)
     [(headers, body)] = local.received
     data = Webhook(secret).verify(body, headers)["data"]
     assert (data["account"], data["test"], headers["x-env"]) == (ACCOUNT, True, "dev")
