@@ -78,6 +78,7 @@ def test_other_shells_are_given_the_same(here: Machine, shell: str):
 
 
 def test_ids_come_from_the_server_and_only_such_as_no_shell_evaluates(here: Machine):
+    here.prelude = "from app.cli import completion; completion.PATIENCE_S = 60.0"  # for nine requests in turn
     with server_with(IDS) as url:
         for line in ("accounts show ", "endpoints show ", "orders list --account ", "keys revoke ", "policies show "):
             assert completed(here, f"rescind {line}", RESCIND_URL=url) == ["acme-photos", "acme.video_2"]

@@ -71,6 +71,8 @@ class Machine:
     running: list[Process] = field(default_factory=list)
     installed: bool = False
     """Run the command as it is installed, although its start takes longer."""
+    prelude: str = ""
+    """Python that commands run first, but those that are installed."""
 
     def __post_init__(self) -> None:
         self.env = {
@@ -114,7 +116,7 @@ class Machine:
         with TemporaryFile() as given:
             given.write(stdin.encode())
             given.seek(0)
-            process = Process(args, env=env, cwd=self.folder, stdin=given)
+            process = Process(args, env=env, cwd=self.folder, stdin=given, prelude=self.prelude)
             out, err = process.communicate()
             return process.wait(), out, err
 
