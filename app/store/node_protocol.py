@@ -64,7 +64,7 @@ class Renewal:
     nodes: tuple[LiveNode, ...]
     """All that are alive, this one included, by number."""
     offset_s: float = 0.0
-    """The database's clock minus this machine's."""
+    """The database's clock minus this machine's; at least so much, however long the response took."""
     last_id: int = 0
     """About the last id that a node of this number drew."""
     next_end_s: float = math.inf

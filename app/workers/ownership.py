@@ -80,7 +80,7 @@ class Ownership:
         self.nodes: tuple[LiveNode, ...] = ()
         """All that are alive."""
         self.offset_s = 0.0
-        """The database's clock minus this machine's."""
+        """The database's clock minus this machine's; at least so much, however long the response took."""
         self.owned: set[str] = set()
         """Subjects that are worked on, or will be when the calls of a former owner can be out no more."""
         self.draining = False

@@ -78,6 +78,11 @@ SELECT
     (SELECT last_value FROM @events_seq) AS position"""
 
 
+def clock_offset_s(there: float, asked_at: float, answered_at: float) -> float:
+    """By how much a clock that showed `there` at least differs, if it was read at some time between these two."""
+    return there - min(max(there, asked_at), answered_at)
+
+
 class NodeWrites(Writes):
     """The part of `Store` that writes nodes, and which of them owns what."""
 
@@ -110,11 +115,11 @@ class NodeWrites(Writes):
             began = boottime()
             if not await session.run(_RENEW, lease.epoch, last_id, draining):
                 raise StoreFenced("this node's lease has ended, and another node does its work")
-            asked = datetime.now(UTC)
+            asked_at = datetime.now(UTC).timestamp()
             rows = await session.fetch(_NODES, lease.epoch)
-            middle = asked + (datetime.now(UTC) - asked) / 2
+            answered_at = datetime.now(UTC).timestamp()
             nodes = tuple(LiveNode(*row[:5]) for row in rows)
-            offset_s = rows[0][5] / 1e6 - middle.timestamp()
+            offset_s = clock_offset_s(rows[0][5] / 1e6, asked_at, answered_at)
             ends_s = [(row[6] - row[5]) / 1e6 for row in rows if row["epoch"] != lease.epoch]
             renewed = Lease(lease.number, lease.epoch, began + LEASE_S)
             return Renewal(renewed, nodes, offset_s, last_id, min(ends_s, default=math.inf))
