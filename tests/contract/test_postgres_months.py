@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import pytest
 from contract.store_cases import A, attempt, commit, event, order, place, receipt
@@ -21,11 +22,23 @@ from app.store.postgres.partitions import first_id, month_after, partition_of
 from app.store.postgres.store import PostgresStore
 from app.workers.log_sealer import LogSealer
 
-NOW = datetime.now(UTC)
-NEXT = month_after(datetime(NOW.year, NOW.month, 1, tzinfo=UTC))
-LATER = NEXT + timedelta(days=1)
-"""The present month is over by then."""
 KEY = CheckpointKey(bytes(32))
+
+
+class Months(NamedTuple):
+    """Times as of the test: others may run when the month ends."""
+
+    now: datetime
+    next: datetime
+    later: datetime
+    """The present month is over by then."""
+
+
+@pytest.fixture
+def months() -> Months:
+    now = datetime.now(UTC)
+    following = month_after(datetime(now.year, now.month, 1, tzinfo=UTC))
+    return Months(now, following, following + timedelta(days=1))
 
 
 @pytest.fixture
@@ -65,18 +78,20 @@ async def locks_waited_for(store: PostgresStore) -> list[str]:
         return [mode for (mode,) in await session.fetch(sql, session.named("events"))]
 
 
-async def test_a_month_of_which_nothing_goes_on_is_dropped_while_others_read_and_write(store: PostgresStore) -> None:
+async def test_a_month_of_which_nothing_goes_on_is_dropped_while_others_read_and_write(
+    store: PostgresStore, months: Months
+) -> None:
     start = await store.log_start()
     for number in range(1, 6):
         await place(store, number, f"o-{number}", event(f"o-{number}", number), **over(f"o-{number}"))
     await commit(store, receipts=[receipt(7)])
-    pk = first_id(NEXT) + 7
+    pk = first_id(months.next) + 7
     await place(store, pk, "new", event("new", 9))
     await LogSealer(store, KEY).seal()
-    names = {partition_of(table, NOW) for table in ("events", "receipts", "attempts")}
+    names = {partition_of(table, months.now) for table in ("events", "receipts", "attempts")}
     async with store._db.writers.lend() as session, session.raw.transaction():
         await session.fetch("SELECT 1 FROM @events")
-        dropping = asyncio.create_task(store.drop_months(LATER))
+        dropping = asyncio.create_task(store.drop_months(months.later))
         async with asyncio.timeout(WAIT_S):
             while not await waits_to_detach(store):
                 assert not dropping.done(), "whoever reads is waited for"
@@ -95,19 +110,19 @@ async def test_a_month_of_which_nothing_goes_on_is_dropped_while_others_read_and
     assert raised.value.fault is CursorFault.PRUNED
     assert next(entry.event.order for entry in (await store.follow(raised.value.resume, 9)).entries) == "new"
     assert await faults(store) == []
-    assert await store.drop_months(LATER) == []
+    assert await store.drop_months(months.later) == []
     # The name is free: the order begins anew.
     await place(store, pk + 9, "o-1", event("o-1", 1))
     assert await store.order(A, "o-1") == (pk + 9, order("o-1"))
 
 
-async def test_what_goes_on_keeps_its_month(store: PostgresStore) -> None:
+async def test_what_goes_on_keeps_its_month(store: PostgresStore, months: Months) -> None:
     await place(store, 1, "o-1", event("o-1", 1), event("o-1", 2), **over("o-1"))
     await place(store, 2, "o-2", event("o-2", 3))
     await place(store, 3, "o-3", event("o-3", 4), **over("o-3"))
     await commit(store, receipts=[receipt(7, "quarantined")], attempts=[attempt(5, 2)])
     await LogSealer(store, KEY).seal()
-    assert await store.drop_months(LATER) == []
+    assert await store.drop_months(months.later) == []
     assert [await store.order(A, name) is None for name in ("o-1", "o-2", "o-3")] == [True, False, True]
     assert await store.event(event("o-1", 1).id) is None
     assert [told.order for told in await store.order_events(2)] == ["o-2"]
@@ -120,16 +135,16 @@ async def test_what_goes_on_keeps_its_month(store: PostgresStore) -> None:
     assert [fault.problem for fault in await faults(store)] == ["changed"]  # type: ignore[attr-defined]
 
 
-async def test_an_order_that_is_heard_of_while_its_month_goes_stays(store: PostgresStore) -> None:
+async def test_an_order_that_is_heard_of_while_its_month_goes_stays(store: PostgresStore, months: Months) -> None:
     await place(store, 1, "o-1", event("o-1", 1), **over("o-1"))
-    late = replace(event("o-1", 2), received_at=LATER)
+    late = replace(event("o-1", 2), received_at=months.later)
     async with store.transaction() as transaction:
         await transaction.find([(A, "o-1")], [])
-        dropping = asyncio.create_task(store.drop_months(LATER))
+        dropping = asyncio.create_task(store.drop_months(months.later))
         async with asyncio.timeout(WAIT_S):
             while not await waits_for_an_order(store):
                 assert not dropping.done(), "the order is locked"
         await transaction.commit(Changes(events=[(1, late)]))
-    assert partition_of("events", NOW) not in await asyncio.wait_for(dropping, WAIT_S)
+    assert partition_of("events", months.now) not in await asyncio.wait_for(dropping, WAIT_S)
     assert await store.order(A, "o-1") is not None
     assert [told.id for told in await store.order_events(1)] == [event("o-1", 1).id, late.id]
