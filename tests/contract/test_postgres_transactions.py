@@ -233,6 +233,7 @@ async def test_a_commit_by_a_former_configuration_or_lease_is_refused(pair: Pair
     await pair.other.join("other", "1")
     claim = Locks(claims=frozenset({A, "b"}))
     await pair.one.take([f"account:{A}"])
+    await pair.one.renew(0)  # a claim needs a lease that has `CLAIM_LEASE_S` left
     async with pair.one.transaction(claim) as transaction:
         assert transaction.owned == {A}
     async with pair.other.transaction(claim) as transaction:
