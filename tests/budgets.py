@@ -6,13 +6,15 @@ Tests of a budget set their own.
 from __future__ import annotations
 
 import re
-
-import pytest
+from typing import TYPE_CHECKING
 
 from app.store import pieces
 from app.store.postgres import nodes, transaction
 from app.store.postgres.connection import STATEMENT_S
 from app.store.sqlite.index import file
+
+if TYPE_CHECKING:
+    import pytest
 
 AMPLE_S = 60.0
 

@@ -122,7 +122,7 @@ def lasting_port() -> int:
         except OSError:
             held.close()
             continue
-        # From now on servers may listen there as well: all of ours say so.
+        # From now on servers may listen there as well: all that tests start set SO_REUSEADDR.
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _PORTS.append(held)
         return port

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from clusters import Cluster, account_for, cluster, set_up
-from providers import Provider, Side, until
+from providers import WAIT_S, Provider, Side, until
 from servers import webhook
 from subscribers import Subscriber
 
+import app.node
+from app.workers import errands
 from handlers.notpanel.simulator import DEFAULT_KEY, NotPanel
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -57,7 +59,13 @@ async def test_registrations_are_made_by_the_lanes_owner(tmp_path: Path, provide
         assert asked == [(account, {"restore": True, "renew": True, "endpoint": f"{account}-in"})]
 
 
-async def test_a_registration_that_is_under_way_at_a_stop_is_answered_and_not_made_again(tmp_path: Path) -> None:
+async def test_a_registration_that_is_under_way_at_a_stop_is_answered_and_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The stop must not cut off what is held here.
+    monkeypatch.setattr(app.node, "DRAIN_S", WAIT_S)
+    monkeypatch.setattr(errands, "ANSWER_S", WAIT_S)
+    begun: list[asyncio.Task[Any]] = []
     panel, nodes = await Side.begin("notpanel", NotPanel(webhook_secret=None)), Cluster(tmp_path)
     try:
         owner, other = [await nodes.start(public_url="https://rescind.example.com") for _ in range(2)]
@@ -74,6 +82,7 @@ async def test_a_registration_that_is_under_way_at_a_stop_is_answered_and_not_ma
         await panel.hold()
         check = other.node.registrar.check(other.node.config.endpoints["hook"], restore=True, renew=True)
         asking = asyncio.create_task(check)
+        begun.append(asking)
         for number in (1, 2):  # both list webhooks
             await panel.arrived(number)
             await panel.hold()
@@ -81,6 +90,7 @@ async def test_a_registration_that_is_under_way_at_a_stop_is_answered_and_not_ma
         await panel.arrived(3)
         assert len((await panel.act("webhooks"))["webhooks"]) == 1, "it is made, and its answer on its way"
         stopping = asyncio.create_task(owner.stop())
+        begun.append(stopping)
         nodes.nodes.remove(owner)
         await until(lambda: asyncio.sleep(0, "registrar" not in owner.node._tasks), "the registrar's end")
         panel.release()
@@ -89,6 +99,8 @@ async def test_a_registration_that_is_under_way_at_a_stop_is_answered_and_not_ma
         status = await asking
         assert (status.error, len(status.restored) > 0, len(await panel.calls())) == ("", True, calls)
     finally:
+        panel.release(cut_off=True)
+        await asyncio.gather(*begun, return_exceptions=True)
         await nodes.stop()
         await panel.close()
 

@@ -228,7 +228,7 @@ async def test_a_secret_that_is_shown_while_the_server_stops_is_kept(
         notpanel.release()
     await notpanel.arrived(3)
     assert len(await made.hooks()) == 1, "it is made, and its secret on its way"
-    monkeypatch.setattr(nodes, "DRAIN_S", WAIT_S)  # nothing is held to the end
+    monkeypatch.setattr(nodes, "DRAIN_S", WAIT_S)  # the drain must not cut off the call that is held
     node, done = made.rescind.node, list[str]()
     keep, close = node.registrar._keep_secret, node.ledger.close
 

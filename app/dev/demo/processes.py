@@ -65,7 +65,7 @@ async def until(
 
 
 def free_port() -> int:
-    """A port that stays free until the server listens there, and while it is started again."""
+    """A port that systems give to nobody by chance, before the server listens there or while it is started again."""
     for port in random.SystemRandom().sample(PORTS, len(PORTS)):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
