@@ -29,7 +29,7 @@ from e2e.test_cli_support import (
     stop,
     until,
 )
-from processes import Process
+from processes import Process, lasting_port
 
 from app import __version__
 from app.store.migrations import migrations
@@ -264,8 +264,7 @@ def test_rebuild_wants_a_database(here: Machine):
 
 
 def test_no_server(here: Machine):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    url = f"http://127.0.0.1:{lasting_port()}"
     said = here.run("orders", "list", code=1, env={"RESCIND_URL": url})
     assert said.out == ""
     assert said.err == (
@@ -385,6 +384,7 @@ def test_colors_are_for_terminals_that_want_them(here: Machine):
 
 def test_the_server_answers_while_it_is_asked(here: Machine):
     here.serve()
+    here.prelude = "from app.cli import version; version.PATIENCE_S = 60.0"
     assert fetch(f"{here.env['RESCIND_URL']}/healthz") == {"status": "ok"}
     version = here.json("version")
     assert version["client"] == version["server"] == __version__

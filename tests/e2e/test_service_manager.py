@@ -12,7 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from providers import until
+from providers import WAIT_S, until
 from servers import ACCOUNT, ENDPOINT, Api, Server, account_of, endpoint_of, webhook
 
 WATCHDOG_S = 2.0
@@ -44,7 +44,7 @@ def notices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as reader:
         reader.bind(f"{tmp_path}/notify")
         monkeypatch.setenv("NOTIFY_SOCKET", f"{tmp_path}/notify")
-        reader.settimeout(WATCHDOG_S)
+        reader.settimeout(WAIT_S)
         yield reader
 
 
@@ -65,6 +65,7 @@ async def test_a_process_says_when_it_is_ready_and_gives_no_sign_of_life_while_i
         return (tmp_path / "hangs").exists()
 
     await until(hangs, "the loop stands still")
+    notices.settimeout(WATCHDOG_S)
     with suppress(TimeoutError):
         for _ in range(100):  # what it had told before
             await asyncio.to_thread(notices.recv, 4096)
