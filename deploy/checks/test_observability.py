@@ -25,6 +25,7 @@ from receivers import Receiver
 from servers import BOOTSTRAP_KEY, Rescind, Server
 
 from app import node as nodes
+from app.runtime import metrics
 from handlers.shoplazza.simulator import Shoplazza
 
 FOLDER = DEPLOY / "observability"
@@ -77,6 +78,8 @@ async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     folders = {name: tmp_path / name for name in ("node", "server", "prometheus")}
     for folder in folders.values():
         folder.mkdir()
+    observe, calm = metrics.LOOP_LAG.observe, pytest.MonkeyPatch()
+    calm.setattr(metrics.LOOP_LAG, "observe", lambda _lag: observe(0.0))
     async with aiohttp.ClientSession() as session:
         provider, receiver = await Provider.start(), await Receiver.start()
         shop = await Side.begin("shoplazza", Shoplazza(topics=()))
@@ -87,10 +90,11 @@ async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
             server.port = lasting_port()  # while it is down, nobody else gets what is scraped there
             await server.start()
             await prometheus.start(BOOTSTRAP_KEY, await a_day_before(server))
-            made = Scene(rescind, provider, shop, receiver, server, prometheus, disk, tmp_path)
+            made = Scene(rescind, provider, shop, receiver, server, prometheus, disk, tmp_path, calm)
             await made.begin()
             yield made
         finally:
+            calm.undo()
             await prometheus.stop()
             await server.kill()
             await rescind.stop()
