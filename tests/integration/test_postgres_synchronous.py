@@ -25,7 +25,7 @@ async def test_a_commit_that_only_the_primary_has_waits_for_the_standby() -> Non
         await to_thread(standby.start)
         synchronous = f"ALTER SYSTEM SET synchronous_standby_names = '{standby.name}'"
         await to_thread(primary.execute, synchronous, "SELECT pg_reload_conf()")
-        connection = await asyncpg.connect(primary.url)
+        connection, client = await asyncpg.connect(primary.url), await asyncpg.connect(primary.url)
 
         async def streams() -> bool:
             return bool(await connection.fetchval("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"))
@@ -34,8 +34,16 @@ async def test_a_commit_that_only_the_primary_has_waits_for_the_standby() -> Non
         await to_thread(standby.stop)
         # As the ledger's client does when the answer to its COMMIT does not come: it cancels, and the primary keeps it.
         commit = "INSERT INTO @commits (epoch, number, at, committed) VALUES (1, 1, 0, true)"
-        with pytest.raises(TimeoutError):
-            await connection.execute(qualified(commit, target.schema), timeout=0.5)
+        committing = asyncio.create_task(client.execute(qualified(commit, target.schema)))
+
+        async def waiting() -> bool:
+            sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+            return bool(await connection.fetchval(sql))
+
+        await until(waiting, "the commit to wait for the standby")
+        committing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await committing
 
         async def kept() -> bool:
             return bool(await connection.fetchval(qualified("SELECT count(*) FROM @commits", target.schema)))
@@ -44,14 +52,14 @@ async def test_a_commit_that_only_the_primary_has_waits_for_the_standby() -> Non
         asked = asyncio.create_task(has_happened(target, 1, 1))
 
         async def waits() -> bool:
-            sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-            return asked.done() or bool(await connection.fetchval(sql))
+            return asked.done() or await waiting()
 
         await until(waits, "whoever asks to wait for the standby")
         assert not asked.done(), "it was taken for committed, and a failover would lose it"
         await to_thread(standby.start)
         assert await asked
         await connection.close()
+        await client.close()
     finally:
         await to_thread(standby.remove)
         await to_thread(primary.remove)
