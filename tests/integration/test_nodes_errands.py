@@ -14,13 +14,16 @@ from servers import webhook
 from subscribers import Subscriber
 
 import app.node
-from app.workers import errands
+from app.workers import duties, errands
 from handlers.notpanel.simulator import DEFAULT_KEY, NotPanel
 
 pytestmark = pytest.mark.usefixtures("quick")
 
 
-async def test_a_node_asks_the_owner_of_a_lane(tmp_path: Path, provider: Provider) -> None:
+async def test_a_node_asks_the_owner_of_a_lane(
+    tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duties, "FORECAST_S", WAIT_S)
     async with cluster(tmp_path, 2) as nodes:
         owner, other = nodes.nodes
         account = account_for(owner, nodes.nodes)
