@@ -22,6 +22,7 @@ from servers import webhook
 
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or secrets.randbits(32)
 ORDER = "a0-hot"
+ROUNDS_MAX = 30
 
 
 class Tellers:
@@ -59,19 +60,23 @@ class Tellers:
 async def script(chaos: Chaos) -> None:
     """All nodes are told of the same order; one is stopped while others wait for its lock, until they go on."""
     stopped, *others = chaos.cluster.nodes
-    tellers, in_the_way = Tellers(chaos), False
+    tellers, in_the_way_at = Tellers(chaos), 0.0
     try:
-        while not in_the_way:
+        for _ in range(ROUNDS_MAX):
             await sleep(1)  # under load
             async with chaos.stopped(stopped, "locks", watch_s=WAIT_S) as fault:
                 assert fault.caught, "it held no lock when it was stopped, so this shows nothing"
 
                 async def go_on(since: float = fault.at) -> bool:
-                    nonlocal in_the_way
-                    in_the_way = in_the_way or await blocks(chaos, stopped)
-                    return tellers.went_on(others, since)
+                    nonlocal in_the_way_at
+                    if not in_the_way_at and await blocks(chaos, stopped):
+                        in_the_way_at = time.monotonic()
+                    return tellers.went_on(others, in_the_way_at or since)
 
                 await until(go_on, "the other nodes to acknowledge webhooks of the order while one holds its lock")
+            if in_the_way_at:
+                break
+        assert in_the_way_at, "no other transaction ever waited for the stopped node's"
     finally:
         await tellers.stop()
 
