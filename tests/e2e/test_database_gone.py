@@ -6,6 +6,8 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncIterator
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import aiohttp
@@ -13,6 +15,8 @@ import msgspec
 import pytest
 from providers import until
 from servers import ACCOUNT, ENDPOINT, Server, account_of, endpoint_of, webhook
+
+from app.engine.ledger import UNAVAILABLE_LOG_S
 
 NAME = "rescind.db"
 FULL_DISK = """
@@ -58,6 +62,8 @@ async def test_a_database_that_was_removed(server: Server, tmp_path: Path) -> No
     for line in said:
         assert "Stop the server" in line["error"]
         assert line["level"] == "error"
+    times = [datetime.fromisoformat(line["timestamp"]).timestamp() for line in said]
+    assert all(later - earlier > UNAVAILABLE_LOG_S / 2 for earlier, later in pairwise(times)), said
     await server.kill()
     # Its log holds what was acknowledged, and SQLite would delete that beside a new database.
     log = (tmp_path / f"{NAME}-wal").read_bytes()
