@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -247,13 +248,27 @@ async def done(retention: Retention) -> bool:
     return not retention.is_running or (latest is not None and latest.receipts + latest.orders > 0)
 
 
-async def test_pruning_goes_on_where_it_was_interrupted(rescind: Rescind) -> None:
+def once(prune: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """It, and whoever comes again waits until it is canceled."""
+    turns = iter([prune])
+
+    async def held(*args: Any) -> Any:
+        turn = next(turns, None)
+        return await (asyncio.Event().wait() if turn is None else turn(*args))
+
+    return held
+
+
+async def test_pruning_goes_on_where_it_was_interrupted(rescind: Rescind, monkeypatch: pytest.MonkeyPatch) -> None:
     node = rescind.node
     for number in range(20):
         await hook(rescind, f"o-{number}")
         await rescind.tell("order.delivered", f"o-{number}")
+    runs = 0
     for _ in range(100):
         retention = Retention(node.store, node.ledger, node.ids, period=None)
+        if not runs:
+            monkeypatch.setattr(retention._eraser, "prune", once(retention._eraser.prune))
         retention.start(OLD, by="ann")
         await until(partial(done, retention), "something to be expunged")
         await retention.stop()
@@ -262,10 +277,11 @@ async def test_pruning_goes_on_where_it_was_interrupted(rescind: Rescind) -> Non
         assert retention.latest is not None
         if not retention.latest.receipts + retention.latest.orders:
             break
+        runs += 1
     # By the log: nobody else counts a commit that was under way when its run was stopped.
     recorded = [event["data"] for event in await rescind.pages("/v1/events?type=retention.pruned", 100)]
     assert (sum(each["receipts"] for each in recorded), sum(each["orders"] for each in recorded)) == (40, 20)
-    assert len(recorded) > 1
+    assert runs > 1
 
 
 async def test_pruning_by_the_api(rescind: Rescind) -> None:
