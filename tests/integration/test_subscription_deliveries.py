@@ -37,10 +37,10 @@ async def create(rescind: Rescind, url: str | None = None, **body: Any) -> str:
 async def write(
     rescind: Rescind, number: int = 1, type: str = VERDICT_CHANGED, ago: timedelta = timedelta()
 ) -> list[str]:
-    """Write messages to `crm`, a millisecond apart; their ids."""
+    """Write messages to `crm`, a millisecond apart and all due by now; their ids."""
     spec, messages = rescind.node.config.subscriptions["crm"], list[Message]()
     for count in range(number):
-        at = datetime.now(UTC) - ago + timedelta(milliseconds=count)
+        at = datetime.now(UTC) - ago - timedelta(milliseconds=number - count)
         target = Target("crm", spec.ordered, spec.payload == "full")
         messages.append(message(ids.at(int(at.timestamp() * 1000)) + count, type, at, "acme", (target,)))
     async with rescind.node.store.transaction() as transaction:
